@@ -1,0 +1,1 @@
+//! Helpers that the suite and the load program share.
