@@ -1,1 +1,19 @@
-//! translog
+//! The transparency log as mathematics: a Merkle tree, its proofs, its tiles and its checkpoints.
+//!
+//! | module | standard |
+//! |---|---|
+//! | [`tree`] | RFC 6962 section 2.1 hashes, and the frontier from which a log grows |
+//! | [`proof`] | RFC 6962 section 2.1.1 inclusion and section 2.1.2 consistency proofs, by the crate `tlog_tiles` |
+//! | [`tile`] | C2SP tlog-tiles: 256 hashes a tile |
+//! | [`checkpoint`] | C2SP tlog-checkpoint in a C2SP signed-note |
+//!
+//! What it is not: it stores and fetches nothing. Whoever makes proofs gives it a [`proof::HashSource`]. It does not know
+//! what a leaf contains. Nothing here panics, whatever the input.
+
+pub mod checkpoint;
+pub mod proof;
+pub mod tile;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;

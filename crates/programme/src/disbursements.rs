@@ -1,0 +1,564 @@
+//! A disbursement's whole life: request, approvals, delivery, release, what the bank did, and lapse by time.
+
+use ledger::account::{Account, Payable, Via};
+use ledger::books::BalanceKey;
+use ledger::entry::Line;
+use ledger::id::{DisbursementId, HoldId, PrincipalId};
+use ledger::journal::{self, Year};
+use ledger::money::Money;
+use ledger::time::Date;
+use records::Body;
+use records::assets::FundKind;
+use records::cases::{BenefitKind, ScreeningOutcome};
+use records::disbursements::{
+    Approval, BankReturn, Cancellation, Channel, Delivery, Effect, Rejection, Release, Request,
+};
+use records::governance::{Band, ChannelKind, Role};
+use records::journal::Lapse;
+use records::scalar::Integer;
+use signing::digest::Digest;
+
+use crate::assets;
+use crate::decide::{About, At, Context, Draft, Effects, balance_keys};
+use crate::entity::{
+    CaseState, CharterState, DisbursementState, KeyState, ObligationState, OfferVersionState, PostedEntry,
+    PrincipalState, Undo, VersionedPolicy,
+};
+use crate::key::Key;
+use crate::refusal::{Code, Refusal};
+use crate::stage::{Creditor, Event, Gathered, Owed, Sent, Stage};
+use crate::state::{Halt, View};
+
+pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
+    let disbursement = |id: &DisbursementId| Key::Disbursement(id.clone());
+    match body {
+        Body::Request(body) => vec![
+            disbursement(&body.disbursement),
+            Key::Case(body.case.clone()),
+            Key::Fund(body.fund.clone()),
+            Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0),
+            Key::Obligation(body.case.clone(), body.benefit.clone(), body.occurrence.0),
+        ],
+        Body::Approval(body) => vec![disbursement(&body.effect.disbursement)],
+        Body::Rejection(body) => vec![disbursement(&body.disbursement)],
+        Body::Cancellation(body) => vec![disbursement(&body.disbursement)],
+        Body::Delivery(body) => vec![disbursement(&body.disbursement)],
+        Body::Release(body) => vec![disbursement(&body.disbursement), Key::Bank(body.bank.clone())],
+        Body::BankConfirmation(body) => vec![disbursement(&body.disbursement)],
+        Body::BankRejection(body) => vec![disbursement(&body.disbursement)],
+        Body::BankReturn(body) => vec![disbursement(&body.disbursement)],
+        _ => vec![],
+    }
+}
+
+/// What an entry about a disbursement carries.
+pub(crate) fn about(id: &DisbursementId, state: &DisbursementState) -> About {
+    About { benefit: state.benefit.clone(), case_commitment: state.commitment, disbursement: id.clone() }
+}
+
+fn hold_id(id: &DisbursementId, number: u32) -> Result<HoldId, Halt> {
+    // An id and a number of at most ten digits are within a hold's 96 characters.
+    format!("{id}.{number}").parse().map_err(|_| Code::AmountTooLarge.into())
+}
+
+fn payable(id: &DisbursementId, creditor: &Creditor) -> Payable {
+    match creditor {
+        Creditor::Payee => Payable::Disbursement(id.clone()),
+        Creditor::Vendor(vendor) => Payable::Vendor(vendor.clone()),
+    }
+}
+
+fn obligation(state: &DisbursementState) -> Key {
+    Key::Obligation(state.case.clone(), state.benefit.clone(), state.occurrence)
+}
+
+/// The band of policy into which an amount falls.
+fn band(policy: &VersionedPolicy, amount: Money) -> Result<&Band, Halt> {
+    policy
+        .policy
+        .bands
+        .iter()
+        .find(|band| band.up_to.currency() == amount.currency() && band.up_to.amount() >= amount.amount())
+        .ok_or(Code::NoBand.into())
+}
+
+/// A preparer requests a disbursement; its amount is held.
+pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, Halt> {
+    context.require(&[Role::Preparer])?;
+    let Context { view, at, policy, .. } = context;
+    if !body.amount.is_positive() {
+        return Err(Code::AmountNotPositive.into());
+    }
+    let case = view.get::<CaseState>(&Key::Case(body.case.clone()), Code::CaseUnknown)?;
+    let key = Key::Disbursement(body.disbursement.clone());
+    view.must_be_absent(&key, Code::DisbursementExists)?;
+    match case.screening {
+        None => return Err(Code::ScreeningOpen.into()),
+        Some(ScreeningOutcome::Refused) => return Err(Code::ScreeningRefused.into()),
+        Some(ScreeningOutcome::Cleared) => {}
+    }
+    if case.offer != body.offer {
+        return Err(
+            Refusal::with(Code::OfferUnknown, "the case is under another version of the offer").into()
+        );
+    }
+    let offer = view.get::<OfferVersionState>(
+        &Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0),
+        Code::OfferUnknown,
+    )?;
+    let benefit = offer
+        .benefits
+        .iter()
+        .find(|benefit| benefit.benefit == body.benefit)
+        .filter(|_| body.occurrence == Integer(1))
+        .ok_or(Code::BenefitUnknown)?;
+    let (offered, in_kind) = match &benefit.kind {
+        BenefitKind::Cash { amount } => (*amount, false),
+        BenefitKind::InKind { ceiling } => (*ceiling, true),
+    };
+    if body.amount.currency() != offered.currency() {
+        return Err(Code::CurrencyMismatch.into());
+    }
+    let is_offered = if in_kind { body.amount.amount() <= offered.amount() } else { body.amount == offered };
+    if !is_offered {
+        return Err(
+            Refusal::with(Code::AmountNotOffered, format!("the offer says {}", offered.grouped())).into()
+        );
+    }
+    let fund = assets::fund_of_kind(&context, &body.fund, FundKind::Spendable)?;
+    assets::check_amount(body.amount, fund.currency)?;
+    let kind = match &body.channel {
+        Channel::Manual {} => ChannelKind::Manual,
+    };
+    if !policy.policy.channels.contains(&kind) {
+        return Err(Code::ChannelNotAllowed.into());
+    }
+    band(policy, body.amount)?;
+    match body.expires.since(at.recorded_at) {
+        Some(ahead_s) if (1..=policy.policy.expiry_max_s.0).contains(&ahead_s) => {}
+        _ => return Err(Code::ExpiryInvalid.into()),
+    }
+    let obligation = Key::Obligation(body.case.clone(), body.benefit.clone(), body.occurrence.0);
+    if let Some(taken) = view.find::<ObligationState>(&obligation)? {
+        return Err(
+            Refusal::with(Code::ObligationExists, format!("by disbursement {}", taken.disbursement)).into()
+        );
+    }
+    let hold = hold_id(&body.disbursement, 1)?;
+    let lines = journal::request(&body.fund, &assets::main_allotment()?, &hold, body.amount);
+    let shortfall =
+        BalanceKey { account: Account::Shortfall, fund: body.fund.clone(), currency: fund.currency };
+    view.need(balance_keys(&lines).chain([Key::Balance(shortfall.clone())]))?;
+    if view.balance(&shortfall)?.amount.is_positive() {
+        return Err(Code::FundBlocked.into());
+    }
+    let state = DisbursementState {
+        case: body.case.clone(),
+        agency: case.agency.clone(),
+        agency_ref: case.agency_ref.clone(),
+        benefit: body.benefit.clone(),
+        in_kind,
+        amount: body.amount,
+        fund: body.fund.clone(),
+        channel: body.channel.clone(),
+        expires: body.expires,
+        offer: body.offer.clone(),
+        occurrence: body.occurrence.0,
+        preparer: context.header.signer.clone(),
+        request: context.digest,
+        requested_at: at.recorded_at,
+        commitment: body.salt.commit(&body.case),
+        holds: 1,
+        stage: Stage::Requested { hold, approvals: vec![] },
+        undo: None,
+    };
+    let draft = Draft {
+        lines,
+        effective: context.today(),
+        authority: vec![],
+        about: Some(about(&body.disbursement, &state)),
+        reverses: None,
+    };
+    Ok(Effects::default()
+        .set(obligation, ObligationState { disbursement: body.disbursement.clone() })
+        .set(key, state)
+        .post(draft))
+}
+
+/// The disbursement, if it has not run out and the digest is its request's.
+fn live<'a>(
+    context: &Context<'a>,
+    id: &DisbursementId,
+    request: Option<Digest>,
+) -> Result<&'a DisbursementState, Halt> {
+    let key = Key::Disbursement(id.clone());
+    let state = context.view.get::<DisbursementState>(&key, Code::DisbursementUnknown)?;
+    if state.stage.can_lapse() && state.expires < context.at.recorded_at {
+        return Err(Code::DisbursementExpired.into());
+    }
+    if request.is_some_and(|request| request != state.request) {
+        return Err(Code::RequestDiffers.into());
+    }
+    Ok(state)
+}
+
+/// The effect that an approver of this request has to sign.
+pub fn effect_of(id: &DisbursementId, state: &DisbursementState, policy: u64) -> Effect {
+    Effect {
+        amount: state.amount,
+        benefit: state.benefit.clone(),
+        channel: state.channel.clone(),
+        disbursement: id.clone(),
+        expires: state.expires,
+        fund: state.fund.clone(),
+        most: state.amount,
+        offer: state.offer.clone(),
+        policy: Integer(policy),
+        preparer: state.preparer.clone(),
+        request: state.request,
+    }
+}
+
+/// The first field in which an approved effect differs from the request.
+fn difference(approved: &Effect, real: &Effect) -> Option<&'static str> {
+    let fields = [
+        ("request", approved.request != real.request),
+        ("amount", approved.amount != real.amount),
+        ("most", approved.most != real.most),
+        ("benefit", approved.benefit != real.benefit),
+        ("offer", approved.offer != real.offer),
+        ("fund", approved.fund != real.fund),
+        ("channel", approved.channel != real.channel),
+        ("expires", approved.expires != real.expires),
+        ("preparer", approved.preparer != real.preparer),
+    ];
+    fields.into_iter().find_map(|(field, differs)| differs.then_some(field))
+}
+
+/// An approver approves; with the last that policy wants, the hold is posted.
+pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, Halt> {
+    context.require(&[Role::Approver, Role::Director])?;
+    let id = &body.effect.disbursement;
+    let state = live(&context, id, None)?;
+    let Stage::Requested { hold, approvals } = &state.stage else {
+        return Err(
+            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
+        );
+    };
+    let real = effect_of(id, state, context.policy.version);
+    if let Some(field) = difference(&body.effect, &real) {
+        return Err(Refusal::with(Code::EffectDiffers, format!("the field '{field}' differs")).into());
+    }
+    if body.effect.policy != real.policy {
+        let detail = format!("the policy in force is version {}", real.policy);
+        return Err(Refusal::with(Code::PolicyChanged, detail).into());
+    }
+    let signer = &context.header.signer;
+    if *signer == state.preparer {
+        return Err(Code::OwnRequest.into());
+    }
+    let gathered = Gathered {
+        approver: signer.clone(),
+        key: context.header.key,
+        digest: context.digest,
+        policy: context.policy.version,
+    };
+    let earlier: Vec<Gathered> =
+        approvals.iter().filter(|one| one.policy == context.policy.version).cloned().collect();
+    if earlier.iter().any(|one| one.approver == *signer) {
+        return Err(Code::AlreadyApproved.into());
+    }
+    let allotment = assets::main_allotment()?;
+    let lines = if state.in_kind {
+        journal::approved(&state.fund, &allotment, hold, state.amount, state.amount)
+    } else {
+        let payable = payable(id, &Creditor::Payee);
+        journal::approved_and_due(&state.fund, &allotment, hold, &payable, state.amount, state.amount)
+    };
+    context.view.need(gathered_keys(&earlier).chain(balance_keys(&lines)))?;
+    let mut standing = standing(&context, &earlier)?;
+    standing.push(gathered);
+    let directors = count_directors(&context, &standing)?;
+    let band = band(context.policy, state.amount)?;
+    let key = Key::Disbursement(id.clone());
+    if (standing.len() as u64) < band.approvers.0 || directors < band.directors.0 {
+        let stage = Stage::Requested { hold: hold.clone(), approvals: standing };
+        return Ok(Effects::default().set(key, DisbursementState { stage, ..state.clone() }));
+    }
+    let mut authority = vec![state.request];
+    authority.extend(standing.iter().map(|one| one.digest).filter(|digest| *digest != context.digest));
+    let event = if state.in_kind {
+        Event::ApprovedInKind { approvals: standing }
+    } else {
+        Event::ApprovedDue { approvals: standing, payable: state.amount }
+    };
+    step(&context, id, state, event, lines, authority, None)
+}
+
+fn gathered_keys(gathered: &[Gathered]) -> impl Iterator<Item = Key> {
+    gathered.iter().flat_map(|one| [Key::Principal(one.approver.clone()), Key::PublicKey(one.key)])
+}
+
+/// The approvals whose key is still valid and whose signer still may approve.
+fn standing(context: &Context<'_>, gathered: &[Gathered]) -> Result<Vec<Gathered>, Halt> {
+    let now = context.at.recorded_at;
+    let mut standing = Vec::new();
+    for one in gathered {
+        let key = context.view.find::<KeyState>(&Key::PublicKey(one.key))?;
+        let roles = context.view.find::<PrincipalState>(&Key::Principal(one.approver.clone()))?;
+        let may = roles.is_some_and(|roles| {
+            roles.at(now).iter().any(|role| matches!(role, Role::Approver | Role::Director))
+        });
+        if may && key.is_some_and(|key| key.is_valid(now)) {
+            standing.push(one.clone());
+        }
+    }
+    Ok(standing)
+}
+
+fn count_directors(context: &Context<'_>, gathered: &[Gathered]) -> Result<u64, Halt> {
+    let now = context.at.recorded_at;
+    let mut directors = 0;
+    for one in gathered {
+        let roles = context.view.find::<PrincipalState>(&Key::Principal(one.approver.clone()))?;
+        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Director)) {
+            directors += 1;
+        }
+    }
+    Ok(directors)
+}
+
+/// Moves a disbursement on and posts the lines that this takes.
+fn step(
+    context: &Context<'_>,
+    id: &DisbursementId,
+    state: &DisbursementState,
+    event: Event,
+    lines: Vec<Line>,
+    authority: Vec<Digest>,
+    effective: Option<Date>,
+) -> Result<Effects, Halt> {
+    // An approval and an ending are not mistakes of the bank: what follows them is a cancellation or a new request.
+    let can_be_reversed = matches!(
+        event,
+        Event::Delivered { .. }
+            | Event::Released { .. }
+            | Event::Confirmed
+            | Event::BankRejected
+            | Event::Returned
+    );
+    let before = state.stage.clone();
+    let stage = state.stage.clone().on(event)?;
+    let undo = can_be_reversed
+        .then(|| Undo { entry: PostedEntry { id: context.entry_id(), lines: lines.clone() }, before });
+    let holds =
+        if matches!(stage, Stage::Released(_)) && undo.is_some() { state.holds + 1 } else { state.holds };
+    let draft = Draft {
+        lines,
+        effective: effective.unwrap_or_else(|| context.today()),
+        authority,
+        about: Some(about(id, state)),
+        reverses: None,
+    };
+    let state = DisbursementState { stage, undo, holds, ..state.clone() };
+    Ok(Effects::default().set(Key::Disbursement(id.clone()), state).post(draft))
+}
+
+/// The lines that end a disbursement before it is released.
+fn ending(id: &DisbursementId, state: &DisbursementState) -> Result<Vec<Line>, Halt> {
+    let allotment = assets::main_allotment()?;
+    match &state.stage {
+        Stage::Requested { hold, .. } => {
+            Ok(journal::hold_voided(&state.fund, &allotment, hold, state.amount))
+        }
+        Stage::Obligated { .. } => Ok(journal::obligation_ended(&state.fund, &allotment, state.amount)),
+        Stage::Due(Owed { payable: amount, creditor, .. }) => Ok(journal::accrued_obligation_ended(
+            &state.fund,
+            &allotment,
+            &payable(id, creditor),
+            *amount,
+            Year::Open,
+        )),
+        stage => Err(Refusal::with(Code::WrongStage, format!("the disbursement is {}", stage.name())).into()),
+    }
+}
+
+/// An approver rejects a request.
+pub(crate) fn reject(context: Context<'_>, body: &Rejection) -> Result<Effects, Halt> {
+    context.require(&[Role::Approver, Role::Director])?;
+    let state = live(&context, &body.disbursement, Some(body.request))?;
+    let lines = ending(&body.disbursement, state)?;
+    let effects =
+        step(&context, &body.disbursement, state, Event::Rejected, lines, vec![state.request], None)?;
+    Ok(effects.end(obligation(state)))
+}
+
+/// A preparer or director cancels what was not released.
+pub(crate) fn cancel(context: Context<'_>, body: &Cancellation) -> Result<Effects, Halt> {
+    context.require(&[Role::Preparer, Role::Director])?;
+    let state = live(&context, &body.disbursement, Some(body.request))?;
+    let lines = ending(&body.disbursement, state)?;
+    let effects =
+        step(&context, &body.disbursement, state, Event::Cancelled, lines, vec![state.request], None)?;
+    Ok(effects.end(obligation(state)))
+}
+
+/// A preparer reports a delivery in kind.
+pub(crate) fn deliver(context: Context<'_>, body: &Delivery) -> Result<Effects, Halt> {
+    context.require(&[Role::Preparer])?;
+    assets::check_value_date(&context, body.delivered)?;
+    let state = live(&context, &body.disbursement, None)?;
+    assets::check_amount(body.invoiced, state.amount.currency())?;
+    if body.invoiced.amount() > state.amount.amount() {
+        return Err(Code::InvoiceTooHigh.into());
+    }
+    let unused = state.amount.checked_sub(body.invoiced).map_err(|_| Code::InvoiceTooHigh)?;
+    let creditor = Creditor::Vendor(body.vendor.clone());
+    let lines = journal::due(
+        &state.fund,
+        &assets::main_allotment()?,
+        &payable(&body.disbursement, &creditor),
+        body.invoiced,
+        unused,
+    );
+    let event = Event::Delivered { payable: body.invoiced, vendor: body.vendor.clone() };
+    step(&context, &body.disbursement, state, event, lines, vec![state.request], Some(body.delivered))
+}
+
+/// A payer releases what is due.
+pub(crate) fn release(context: Context<'_>, body: &Release) -> Result<Effects, Halt> {
+    context.require(&[Role::Payer])?;
+    let id = &body.disbursement;
+    let state = live(&context, id, Some(body.request))?;
+    let Stage::Due(owed) = &state.stage else {
+        return Err(
+            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
+        );
+    };
+    let signer = &context.header.signer;
+    if *signer == state.preparer || owed.approvals.iter().any(|one| one.approver == *signer) {
+        return Err(Refusal::with(Code::SamePerson, "the payer prepared or approved this").into());
+    }
+    assets::check_bank(&context, &body.bank, owed.payable.currency())?;
+    let hold = hold_id(id, state.holds + 1)?;
+    let via = Via::Bank(body.bank.clone());
+    let lines = journal::released(&state.fund, &payable(id, &owed.creditor), &via, &hold, owed.payable);
+    let overdrawn = BalanceKey {
+        account: Account::Overdrawn(body.bank.clone()),
+        fund: state.fund.clone(),
+        currency: owed.payable.currency(),
+    };
+    let keys = gathered_keys(&owed.approvals).chain(balance_keys(&lines));
+    context.view.need(keys.chain([Key::Balance(overdrawn.clone())]))?;
+    let standing = standing(&context, &owed.approvals)?;
+    let band = band(context.policy, state.amount)?;
+    let directors = count_directors(&context, &standing)?;
+    if (standing.len() as u64) < band.approvers.0 || directors < band.directors.0 {
+        return Err(Code::ApprovalsVoid.into());
+    }
+    if context.view.balance(&overdrawn)?.amount.is_positive() {
+        return Err(Code::BankOverdrawn.into());
+    }
+    let mut authority = vec![state.request];
+    authority.extend(owed.approvals.iter().map(|one| one.digest));
+    let event = Event::Released { bank: body.bank.clone(), hold, payer: signer.clone() };
+    step(&context, id, state, event, lines, authority, None)
+}
+
+/// What the bank did with a released payment, once enough persons reported it.
+pub(crate) fn bank_report(
+    context: &Context<'_>,
+    body: &Body,
+    persons: &[PrincipalId],
+    authority: Vec<Digest>,
+) -> Result<Effects, Halt> {
+    let (id, value_date) = match body {
+        Body::BankConfirmation(body) => (&body.disbursement, Some(body.value_date)),
+        Body::BankRejection(body) => (&body.disbursement, None),
+        Body::BankReturn(body) => (&body.disbursement, Some(body.value_date)),
+        // `reports` sends no other kind here.
+        _ => return Err(Code::ReportUnknown.into()),
+    };
+    if let Some(date) = value_date {
+        assets::check_value_date(context, date)?;
+    }
+    let key = Key::Disbursement(id.clone());
+    let state = context.view.get::<DisbursementState>(&key, Code::DisbursementUnknown)?;
+    let (Stage::Released(sent) | Stage::Paid(sent)) = &state.stage else {
+        return Err(
+            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
+        );
+    };
+    check_reporters(persons, sent)?;
+    let via = Via::Bank(sent.bank.clone());
+    let payable = payable(id, &sent.owed.creditor);
+    let amount = sent.owed.payable;
+    let (event, lines) = match body {
+        Body::BankConfirmation(_) => {
+            (Event::Confirmed, journal::bank_confirms(&state.fund, &via, &sent.hold, amount))
+        }
+        Body::BankReturn(body) => (Event::Returned, returned(context, state, sent, &payable, body)?),
+        _ => {
+            let lines = journal::rejected_before_booking(&state.fund, &payable, &via, &sent.hold, amount);
+            (Event::BankRejected, lines)
+        }
+    };
+    step(context, id, state, event, lines, authority, value_date)
+}
+
+/// Who reports what the bank did is none of those who approved or released it.
+fn check_reporters(persons: &[PrincipalId], sent: &Sent) -> Result<(), Halt> {
+    let acted = |person: &PrincipalId| {
+        sent.payer == *person || sent.owed.approvals.iter().any(|one| one.approver == *person)
+    };
+    if persons.iter().any(acted) {
+        return Err(Refusal::with(Code::SamePerson, "the reconciler approved or released this").into());
+    }
+    Ok(())
+}
+
+fn returned(
+    context: &Context<'_>,
+    state: &DisbursementState,
+    sent: &Sent,
+    payable: &Payable,
+    body: &BankReturn,
+) -> Result<Vec<Line>, Halt> {
+    if body.kept.is_negative() {
+        return Err(Code::AmountNotPositive.into());
+    }
+    let received = sent.owed.payable.checked_sub(body.kept).map_err(|_| Code::CurrencyMismatch)?;
+    if received.is_negative() {
+        return Err(Refusal::with(Code::AmountsDoNotAddUp, "the bank cannot keep more than was paid").into());
+    }
+    let place = assets::place(&state.fund, &sent.bank)?;
+    let free = assets::free_at(context, &place, sent.owed.payable.currency())?;
+    Ok(journal::returned_after_booking(&place, &free, payable, received, body.kept, Year::Open)
+        .map_err(|_| Code::AmountTooLarge)?)
+}
+
+/// The ledger itself says that a disbursement ran out; refused unless the state calls for exactly that.
+pub(crate) fn lapse(view: View<'_>, at: At, body: &Lapse) -> Result<Effects, Halt> {
+    let key = Key::Disbursement(body.disbursement.clone());
+    view.need([Key::Charter, key.clone()])?;
+    let charter = view.get::<CharterState>(&Key::Charter, Code::LedgerNotFounded)?;
+    let state = view.get::<DisbursementState>(&key, Code::LapseNotDue)?;
+    let is_due = state.stage.can_lapse()
+        && state.expires < at.recorded_at
+        && body.expired == state.expires
+        && body.request == state.request
+        && body.ledger == charter.ledger;
+    if !is_due {
+        return Err(Code::LapseNotDue.into());
+    }
+    let draft = Draft {
+        lines: ending(&body.disbursement, state)?,
+        effective: at.recorded_at.date(),
+        authority: vec![state.request],
+        about: Some(about(&body.disbursement, state)),
+        reverses: None,
+    };
+    let stage = state.stage.clone().on(Event::Lapsed)?;
+    let ended = DisbursementState { stage, undo: None, ..state.clone() };
+    Ok(Effects::default().end(obligation(state)).set(key, ended).post(draft))
+}

@@ -1,0 +1,417 @@
+//! Founding, acceptance, and what custodians do in quorum.
+
+use std::collections::BTreeSet;
+
+use ledger::currency::Currency;
+use records::Body;
+use records::governance::{Act, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
+use records::scalar::Integer;
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::{KeyId, PublicKey};
+
+use crate::decide::{At, Context, Effects};
+use crate::entity::{
+    CharterState, Dated, KeyState, Pending, PolicyState, PrincipalState, ProposalState, ProposalStatus,
+    VersionedPolicy,
+};
+use crate::key::Key;
+use crate::refusal::{Code, Refusal};
+use crate::state::{Halt, View};
+
+pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
+    match body {
+        Body::Proposal(proposal) => act_keys(&proposal.act),
+        Body::Concurrence(concurrence) => vec![Key::Proposal(concurrence.proposal)],
+        Body::Veto(veto) => vec![Key::Proposal(veto.proposal)],
+        _ => vec![],
+    }
+}
+
+fn act_keys(act: &Act) -> Vec<Key> {
+    match act {
+        Act::Enrol { possessions, principal, .. } => {
+            let keys = possessions.iter().map(|envelope| Key::PublicKey(envelope.key_id));
+            keys.chain([Key::Principal(principal.clone())]).collect()
+        }
+        Act::Policy { .. } => vec![Key::Policy],
+        Act::Revoke { key, .. } => vec![Key::PublicKey(*key)],
+        Act::Roles { principal, .. } => vec![Key::Principal(principal.clone())],
+    }
+}
+
+/// The founding record, at position 0.
+pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding) -> Result<Effects, Halt> {
+    view.must_be_absent(&Key::Charter, Code::LedgerFounded)?;
+    let invalid = |detail: &str| Halt::from(Refusal::with(Code::FoundingInvalid, detail));
+    let charter = &founding.body;
+    let custodians = &charter.custodians;
+    if at.position != 0 {
+        return Err(Code::LedgerFounded.into());
+    }
+    if !custodians.windows(2).all(|pair| pair[0].principal < pair[1].principal) {
+        return Err(invalid("list each custodian once, sorted by principal"));
+    }
+    let (count, quorum) = (custodians.len() as u64, charter.quorum.0);
+    if quorum < 2 || quorum > count || quorum.saturating_mul(2) <= count {
+        return Err(invalid(
+            "the quorum must be at least 2, more than half of the custodians, and not more than all",
+        ));
+    }
+    let keys: BTreeSet<KeyId> = custodians
+        .iter()
+        .map(|custodian| custodian.key.id())
+        .chain([charter.record_key.id(), charter.checkpoint_key.id()])
+        .chain(charter.witnesses.iter().map(PublicKey::id))
+        .collect();
+    if keys.len() != custodians.len() + 2 + charter.witnesses.len() {
+        return Err(invalid(
+            "every custodian, the ledger's two keys and every witness need a key of their own",
+        ));
+    }
+    if charter.witness_threshold.0 > charter.witnesses.len() as u64 {
+        return Err(invalid("the witness threshold exceeds the number of witnesses"));
+    }
+    if charter.currencies.is_empty() || !charter.currencies.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Err(invalid("list at least one currency, each once, sorted by code"));
+    }
+    if let Some(problem) = policy_problem(&charter.policy, &charter.currencies) {
+        return Err(invalid(problem));
+    }
+    if !custodians.iter().any(|c| c.principal == founding.signer && c.key.id() == founding.key) {
+        return Err(invalid(
+            "the signer must be a custodian whom the record names, with the key that it names",
+        ));
+    }
+    let mut effects = Effects::default()
+        .set(Key::Policy, PolicyState::new(VersionedPolicy { version: 1, policy: charter.policy.clone() }));
+    for custodian in custodians {
+        let key = KeyState {
+            principal: custodian.principal.clone(),
+            public: custodian.key.clone(),
+            proposal: None,
+            from: at.recorded_at,
+            until: None,
+            vetoed: false,
+        };
+        effects = effects
+            .set(Key::Principal(custodian.principal.clone()), PrincipalState::new(vec![Role::Custodian]))
+            .set(Key::PublicKey(custodian.key.id()), key);
+    }
+    let accepted = BTreeSet::from([founding.signer.clone()]);
+    Ok(effects.set(Key::Charter, CharterState { ledger: digest, charter: charter.clone(), accepted }))
+}
+
+/// What is wrong with a policy, if anything is.
+fn policy_problem(policy: &Policy, currencies: &[Currency]) -> Option<&'static str> {
+    let rising = policy.bands.windows(2).all(|pair| {
+        let (low, high) = (&pair[0].up_to, &pair[1].up_to);
+        if low.currency() == high.currency() {
+            low.amount() < high.amount()
+        } else {
+            low.currency() < high.currency()
+        }
+    });
+    if !rising {
+        return Some("list the bands by currency and rising, none twice");
+    }
+    for band in &policy.bands {
+        if !currencies.contains(&band.up_to.currency()) {
+            return Some("a band is in a currency that the ledger does not hold");
+        }
+        if !band.up_to.is_positive() {
+            return Some("a band's amount must be above zero");
+        }
+        if band.approvers.0 == 0 || band.directors > band.approvers {
+            return Some("a band takes at least one approver, and not more directors than approvers");
+        }
+    }
+    if policy.bank_report_persons.0 == 0 || policy.receipt_persons.0 == 0 {
+        return Some("a report takes at least one person");
+    }
+    if !policy.channels.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Some("list each channel once, sorted");
+    }
+    let longest_s = 10 * 366 * 24 * 60 * 60;
+    let times_s = [
+        policy.basis_age_s,
+        policy.expiry_max_s,
+        policy.gap_s,
+        policy.lapse_grace_s,
+        policy.quorum_delay_s,
+        policy.skew_s,
+    ];
+    if times_s.into_iter().any(|Integer(seconds)| seconds > longest_s) {
+        return Some("a time is longer than ten years");
+    }
+    if policy.basis_age_s.0 == 0 || policy.expiry_max_s.0 == 0 || policy.gap_s.0 == 0 {
+        return Some("basis_age_s, expiry_max_s and gap_s must be above zero");
+    }
+    None
+}
+
+/// A custodian's acceptance of the founding.
+pub(crate) fn accept(context: Context<'_>) -> Result<Effects, Halt> {
+    context.require(&[Role::Custodian])?;
+    if context.header.basis.size.0 != 1 {
+        return Err(Refusal::with(
+            Code::BasisUnknown,
+            "an acceptance has the founding record as its basis, size 1",
+        )
+        .into());
+    }
+    let mut charter = context.charter.clone();
+    if !charter.accepted.insert(context.header.signer.clone()) {
+        return Err(Code::AlreadyAccepted.into());
+    }
+    Ok(Effects::default().set(Key::Charter, charter))
+}
+
+/// A custodian proposes an act.
+pub(crate) fn propose(context: Context<'_>, body: &Proposal) -> Result<Effects, Halt> {
+    context.require(&[Role::Custodian])?;
+    check_act(&context, &body.act)?;
+    let proposal = ProposalState {
+        act: body.act.clone(),
+        custodians: vec![(context.header.signer.clone(), context.header.key)],
+        status: ProposalStatus::Open,
+        not_after: context.header.not_after,
+    };
+    Ok(Effects::default().set(Key::Proposal(context.digest), proposal))
+}
+
+/// A further custodian concurs; with the quorum the act is decided.
+pub(crate) fn concur(context: Context<'_>, body: &Concurrence) -> Result<Effects, Halt> {
+    context.require(&[Role::Custodian])?;
+    let now = context.at.recorded_at;
+    let key = Key::Proposal(body.proposal);
+    let mut proposal = context.view.get::<ProposalState>(&key, Code::ProposalUnknown)?.clone();
+    if proposal.status != ProposalStatus::Open || proposal.not_after < now {
+        return Err(Code::ProposalClosed.into());
+    }
+    let signer = &context.header.signer;
+    if proposal.custodians.iter().any(|(custodian, _)| custodian == signer) {
+        return Err(Code::AlreadyConcurred.into());
+    }
+    let gathered = proposal
+        .custodians
+        .iter()
+        .flat_map(|(custodian, key)| [Key::Principal(custodian.clone()), Key::PublicKey(*key)]);
+    context.view.need(gathered.chain(act_keys(&proposal.act)))?;
+    let mut standing = Vec::new();
+    for (custodian, key) in proposal.custodians.drain(..) {
+        let roles = context.view.find::<PrincipalState>(&Key::Principal(custodian.clone()))?;
+        let state = context.view.find::<KeyState>(&Key::PublicKey(key))?;
+        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Custodian))
+            && state.is_some_and(|state| state.is_valid(now))
+        {
+            standing.push((custodian, key));
+        }
+    }
+    standing.push((signer.clone(), context.header.key));
+    let has_quorum = standing.len() as u64 >= context.charter.charter.quorum.0;
+    proposal.custodians = standing;
+    if !has_quorum {
+        return Ok(Effects::default().set(key, proposal));
+    }
+    check_act(&context, &proposal.act)?;
+    let effective_at = now
+        .plus(context.policy.policy.quorum_delay_s.0)
+        .ok_or(Refusal::with(Code::ActInvalid, "the policy's delay leads past the last time there is"))?;
+    proposal.status = ProposalStatus::Decided { effective_at };
+    let effects = bring_about(&context, body.proposal, &proposal.act, effective_at)?;
+    Ok(effects.set(key, proposal))
+}
+
+/// Refuses an act that breaks a rule, as the state stands now.
+fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
+    let now = context.at.recorded_at;
+    let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
+    match act {
+        Act::Enrol { possessions, principal, roles } => {
+            check_roles(context, principal, roles)?;
+            let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
+            if possessions.is_empty() && known.is_none() {
+                return Err(invalid("a new principal needs at least one key"));
+            }
+            let mut keys = BTreeSet::new();
+            for envelope in possessions {
+                let possession = check_possession(context, envelope)?;
+                if possession.principal != *principal {
+                    return Err(Refusal::with(Code::PossessionInvalid, "it names another principal").into());
+                }
+                if !keys.insert(possession.key.id()) {
+                    return Err(invalid("a key is named twice"));
+                }
+            }
+            Ok(())
+        }
+        Act::Policy { policy } => {
+            if let Some(problem) = policy_problem(policy, &context.charter.charter.currencies) {
+                return Err(invalid(problem));
+            }
+            let state = context.view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?;
+            if state.is_pending(now) { Err(Code::ActPending.into()) } else { Ok(()) }
+        }
+        Act::Revoke { key, .. } => {
+            let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
+            if state.until.is_some() || state.vetoed {
+                return Err(invalid("the key is revoked already, or its revocation waits"));
+            }
+            Ok(())
+        }
+        Act::Roles { principal, roles } => {
+            let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
+            if known.is_none() {
+                return Err(invalid("there is no such principal; enrol it"));
+            }
+            check_roles(context, principal, roles)
+        }
+    }
+}
+
+fn check_roles(
+    context: &Context<'_>,
+    principal: &ledger::id::PrincipalId,
+    roles: &[Role],
+) -> Result<(), Halt> {
+    let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
+    if !roles.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Err(invalid("list each role once, sorted"));
+    }
+    if roles.contains(&Role::Agency) && roles.len() > 1 {
+        return Err(invalid("an agency holds no other role"));
+    }
+    let is_custodian = context.charter.charter.custodians.iter().any(|c| c.principal == *principal);
+    if roles.contains(&Role::Custodian) != is_custodian {
+        return Err(Code::CustodiansFixed.into());
+    }
+    let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
+    if known.is_some_and(|state| state.is_pending(context.at.recorded_at)) {
+        return Err(Code::ActPending.into());
+    }
+    Ok(())
+}
+
+/// A new key proves that its holder has it, for this ledger, and was never enrolled before.
+fn check_possession(context: &Context<'_>, envelope: &Envelope) -> Result<KeyPossession, Halt> {
+    let invalid = |detail: &str| Halt::from(Refusal::with(Code::PossessionInvalid, detail));
+    if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
+        return Err(invalid("it has another payload type"));
+    }
+    let possession = signing::canonical::decode::<KeyPossession>(&envelope.payload)
+        .map_err(|error| invalid(&error.to_string()))?;
+    if possession.ledger != context.charter.ledger {
+        return Err(invalid("it names another ledger"));
+    }
+    if envelope.verify(&possession.key).is_err() {
+        return Err(invalid("it is not signed by the key that it carries"));
+    }
+    let charter = &context.charter.charter;
+    let key = possession.key.id();
+    if [charter.record_key.id(), charter.checkpoint_key.id()].contains(&key) {
+        return Err(Code::KeyEnrolled.into());
+    }
+    context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)?;
+    Ok(possession)
+}
+
+/// What an act changes once it has its quorum.
+fn bring_about(
+    context: &Context<'_>,
+    proposal: Digest,
+    act: &Act,
+    effective_at: ledger::time::Timestamp,
+) -> Result<Effects, Halt> {
+    let now = context.at.recorded_at;
+    let effects = Effects::default();
+    match act {
+        Act::Enrol { possessions, principal, roles } => {
+            let mut effects = effects;
+            for envelope in possessions {
+                let public = check_possession(context, envelope)?.key;
+                let key = Key::PublicKey(public.id());
+                let state = KeyState {
+                    principal: principal.clone(),
+                    public,
+                    proposal: Some(proposal),
+                    from: effective_at,
+                    until: None,
+                    vetoed: false,
+                };
+                effects = effects.set(key, state);
+            }
+            let key = Key::Principal(principal.clone());
+            let known = context.view.find::<PrincipalState>(&key)?.cloned();
+            let state = known.unwrap_or_else(|| Dated::new(vec![]));
+            Ok(effects.set(key, state.then(now, Pending { value: roles.clone(), proposal, effective_at })))
+        }
+        Act::Policy { policy } => {
+            let state = context.view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?;
+            let value = VersionedPolicy { version: state.at(now).version + 1, policy: policy.clone() };
+            Ok(effects.set(Key::Policy, state.then(now, Pending { value, proposal, effective_at })))
+        }
+        Act::Revoke { key, .. } => {
+            let mut state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?.clone();
+            state.until = Some((proposal, effective_at));
+            Ok(effects.set(Key::PublicKey(*key), state))
+        }
+        Act::Roles { principal, roles } => {
+            let key = Key::Principal(principal.clone());
+            let state = context.view.get::<PrincipalState>(&key, Code::ActInvalid)?;
+            Ok(effects.set(key, state.then(now, Pending { value: roles.clone(), proposal, effective_at })))
+        }
+    }
+}
+
+/// A custodian or auditor stops an act that has not taken effect.
+pub(crate) fn veto(context: Context<'_>, body: &Veto) -> Result<Effects, Halt> {
+    context.require(&[Role::Custodian, Role::Auditor])?;
+    let now = context.at.recorded_at;
+    let key = Key::Proposal(body.proposal);
+    let mut proposal = context.view.get::<ProposalState>(&key, Code::ProposalUnknown)?.clone();
+    let effects = match proposal.status {
+        ProposalStatus::Open => Effects::default(),
+        ProposalStatus::Decided { effective_at } if effective_at > now => {
+            context.view.need(act_keys(&proposal.act))?;
+            undo(&context, &proposal.act)?
+        }
+        ProposalStatus::Decided { .. } | ProposalStatus::Vetoed => return Err(Code::ProposalClosed.into()),
+    };
+    proposal.status = ProposalStatus::Vetoed;
+    Ok(effects.set(key, proposal))
+}
+
+fn undo(context: &Context<'_>, act: &Act) -> Result<Effects, Halt> {
+    let now = context.at.recorded_at;
+    let mut effects = Effects::default();
+    let view = context.view;
+    match act {
+        Act::Enrol { possessions, principal, .. } => {
+            for envelope in possessions {
+                let key = Key::PublicKey(envelope.key_id);
+                let mut state = view.get::<KeyState>(&key, Code::KeyUnknown)?.clone();
+                state.vetoed = true;
+                effects = effects.set(key, state);
+            }
+            let key = Key::Principal(principal.clone());
+            let state = view.get::<PrincipalState>(&key, Code::ActInvalid)?.settled(now);
+            Ok(effects.set(key, state))
+        }
+        Act::Policy { .. } => {
+            let state = view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?.settled(now);
+            Ok(effects.set(Key::Policy, state))
+        }
+        Act::Revoke { key, .. } => {
+            let key = Key::PublicKey(*key);
+            let mut state = view.get::<KeyState>(&key, Code::KeyUnknown)?.clone();
+            state.until = None;
+            Ok(effects.set(key, state))
+        }
+        Act::Roles { principal, .. } => {
+            let key = Key::Principal(principal.clone());
+            let state = view.get::<PrincipalState>(&key, Code::ActInvalid)?.settled(now);
+            Ok(effects.set(key, state))
+        }
+    }
+}

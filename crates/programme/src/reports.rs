@@ -1,0 +1,171 @@
+//! Reports of facts, by as many persons as policy wants, and the reversal of a mistake.
+//!
+//! A fact is never refused because of a limit; where its rows take more than is free, the journal splits them.
+
+use ledger::entry::Entry;
+use ledger::id::PrincipalId;
+use records::assets::{Countersignature, Reversal, ReversalSubject};
+use records::governance::Role;
+use records::{Body, Kind};
+use signing::digest::Digest;
+
+use crate::decide::{Context, Draft, Effects};
+use crate::entity::{DisbursementState, PostedEntry, PrincipalState, ReportState, ReportStatus};
+use crate::key::Key;
+use crate::refusal::{Code, Refusal};
+use crate::state::Halt;
+use crate::{assets, disbursements};
+
+pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
+    match body {
+        Body::Countersignature(body) => vec![Key::Report(body.report)],
+        Body::Reversal(body) => match &body.subject {
+            ReversalSubject::Fact(report) => vec![Key::Report(*report)],
+            ReversalSubject::Disbursement(id) => vec![Key::Disbursement(id.clone())],
+        },
+        _ => vec![],
+    }
+}
+
+fn is_of_disbursement(body: &Body) -> bool {
+    matches!(body, Body::BankConfirmation(_) | Body::BankRejection(_) | Body::BankReturn(_))
+}
+
+fn keys_of_fact(body: &Body) -> Vec<Key> {
+    if is_of_disbursement(body) { disbursements::first_keys(body) } else { assets::first_keys(body) }
+}
+
+/// A reconciler reports a fact.
+pub(crate) fn report(context: Context<'_>, body: &Body) -> Result<Effects, Halt> {
+    context.require(&[Role::Reconciler])?;
+    gather(&context, context.digest, vec![context.header.signer.clone()], body)
+}
+
+/// A further reconciler countersigns a report that waits.
+pub(crate) fn countersign(context: Context<'_>, body: &Countersignature) -> Result<Effects, Halt> {
+    context.require(&[Role::Reconciler])?;
+    let now = context.at.recorded_at;
+    let report = context.view.get::<ReportState>(&Key::Report(body.report), Code::ReportUnknown)?;
+    let ReportStatus::Waiting { payload_type, payload, not_after } = &report.status else {
+        return Err(Code::ReportUnknown.into());
+    };
+    if *not_after < now {
+        return Err(Refusal::with(Code::ReportUnknown, "the report ran out; report the fact again").into());
+    }
+    if report.persons.contains(&context.header.signer) {
+        return Err(Code::AlreadySigned.into());
+    }
+    let fact = waiting_fact(payload_type, payload)?;
+    let persons = report.persons.iter().map(|person| Key::Principal(person.clone()));
+    context.view.need(persons.chain(keys_of_fact(&fact)))?;
+    let mut standing = Vec::new();
+    for person in &report.persons {
+        let roles = context.view.find::<PrincipalState>(&Key::Principal(person.clone()))?;
+        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Reconciler)) {
+            standing.push(person.clone());
+        }
+    }
+    standing.push(context.header.signer.clone());
+    gather(&context, body.report, standing, &fact)
+}
+
+/// Posts the fact once enough persons signed it; until then keeps it.
+fn gather(
+    context: &Context<'_>,
+    report: Digest,
+    persons: Vec<PrincipalId>,
+    body: &Body,
+) -> Result<Effects, Halt> {
+    let policy = &context.policy.policy;
+    let of_disbursement = is_of_disbursement(body);
+    let needed = if of_disbursement || body.kind() == Kind::BankFee {
+        policy.bank_report_persons
+    } else {
+        policy.receipt_persons
+    };
+    let key = Key::Report(report);
+    let authority = if report == context.digest { vec![] } else { vec![report] };
+    if (persons.len() as u64) < needed.0 {
+        let status = waiting(context, report, body)?;
+        return Ok(Effects::default().set(key, ReportState { persons, status }));
+    }
+    if of_disbursement {
+        let effects = disbursements::bank_report(context, body, &persons, authority)?;
+        return Ok(effects.set(key, ReportState { persons, status: ReportStatus::Posted(None) }));
+    }
+    let (lines, effective) = assets::fact(context, body)?;
+    let posted = PostedEntry { id: context.entry_id(), lines: lines.clone() };
+    let status = ReportStatus::Posted(Some(posted));
+    let draft = Draft { lines, effective, authority, about: None, reverses: None };
+    Ok(Effects::default().set(key, ReportState { persons, status }).post(draft))
+}
+
+/// A first report is kept whole; a further signature leaves what was kept.
+fn waiting(context: &Context<'_>, report: Digest, body: &Body) -> Result<ReportStatus, Halt> {
+    if report != context.digest {
+        return Ok(context
+            .view
+            .get::<ReportState>(&Key::Report(report), Code::ReportUnknown)?
+            .status
+            .clone());
+    }
+    let bytes = body.clone().encode(context.header.clone());
+    let payload = String::from_utf8(bytes).map_err(|_| Code::ReportUnknown)?;
+    let payload_type = body.kind().payload_type().to_owned();
+    Ok(ReportStatus::Waiting { payload_type, payload, not_after: context.header.not_after })
+}
+
+fn waiting_fact(payload_type: &str, payload: &str) -> Result<Body, Halt> {
+    let kind = Kind::of_payload_type(payload_type).ok_or(Code::ReportUnknown)?;
+    match Body::decode(kind, payload.as_bytes()) {
+        Ok(Some((_, body))) => Ok(body),
+        // What waits was encoded by `waiting`, so it decodes.
+        Ok(None) | Err(_) => Err(Code::ReportUnknown.into()),
+    }
+}
+
+/// A director undoes a mistake by one linked reversal of all planes.
+pub(crate) fn reverse(context: Context<'_>, body: &Reversal) -> Result<Effects, Halt> {
+    context.require(&[Role::Director])?;
+    match &body.subject {
+        ReversalSubject::Fact(digest) => {
+            let key = Key::Report(*digest);
+            let report = context.view.get::<ReportState>(&key, Code::NothingToReverse)?;
+            let ReportStatus::Posted(Some(posted)) = &report.status else {
+                return Err(Code::NothingToReverse.into());
+            };
+            let draft = reversal(&context, body, posted)?;
+            let state = ReportState { persons: report.persons.clone(), status: ReportStatus::Reversed };
+            Ok(Effects::default().set(key, state).post(draft))
+        }
+        ReversalSubject::Disbursement(id) => {
+            let key = Key::Disbursement(id.clone());
+            let state = context.view.get::<DisbursementState>(&key, Code::DisbursementUnknown)?;
+            let Some(undo) = &state.undo else {
+                return Err(Code::NothingToReverse.into());
+            };
+            let mut draft = reversal(&context, body, &undo.entry)?;
+            draft.about = Some(disbursements::about(id, state));
+            let stage = undo.before.clone().with_hold_of(&draft.lines);
+            let state = DisbursementState { stage, undo: None, ..state.clone() };
+            Ok(Effects::default().set(key, state).post(draft))
+        }
+    }
+}
+
+fn reversal(context: &Context<'_>, body: &Reversal, posted: &PostedEntry) -> Result<Draft, Halt> {
+    if posted.id != body.entry {
+        return Err(Code::NothingToReverse.into());
+    }
+    let entry = Entry {
+        id: posted.id.clone(),
+        effective: context.today(),
+        lines: posted.lines.clone(),
+        reverses: None,
+    };
+    let reversal = entry
+        .reversal(context.entry_id(), context.today())
+        .map_err(|error| Refusal::with(Code::NothingToReverse, error.to_string()))?;
+    let Entry { effective, lines, reverses, .. } = reversal;
+    Ok(Draft { lines, effective, authority: vec![], about: None, reverses })
+}

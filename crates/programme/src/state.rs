@@ -1,0 +1,157 @@
+//! The state: a map of entities by key, whole or in part.
+
+use std::collections::HashMap;
+
+use ledger::books::{Balance, BalanceKey};
+use ledger::money::Money;
+
+use crate::entity::{Entity, Stored};
+use crate::key::Key;
+use crate::refusal::{Code, Refusal};
+
+/// The entities by key. A complete state knows every entity there is; a partial one knows which it was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    entities: HashMap<Key, Option<Entity>>,
+    complete: bool,
+}
+
+/// What a state says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// There is such an entity.
+    Present(&'a Entity),
+    /// There is none.
+    Absent,
+    /// This state does not know.
+    NotLoaded,
+}
+
+impl State {
+    /// The complete state of an empty log.
+    pub fn complete() -> State {
+        State { entities: HashMap::new(), complete: true }
+    }
+
+    /// A state that knows nothing yet.
+    pub fn partial() -> State {
+        State::default()
+    }
+
+    /// What it says of a key.
+    pub fn lookup(&self, key: &Key) -> Lookup<'_> {
+        match self.entities.get(key) {
+            Some(Some(entity)) => Lookup::Present(entity),
+            Some(None) => Lookup::Absent,
+            None if self.complete => Lookup::Absent,
+            None => Lookup::NotLoaded,
+        }
+    }
+
+    /// Tells a partial state of an entity, or that there is none.
+    pub fn load(&mut self, key: Key, entity: Option<Entity>) {
+        self.entities.insert(key, entity);
+    }
+
+    /// Sets or ends an entity.
+    pub(crate) fn set(&mut self, key: Key, entity: Option<Entity>) {
+        match entity {
+            None if self.complete => {
+                self.entities.remove(&key);
+            }
+            entity => {
+                self.entities.insert(key, entity);
+            }
+        }
+    }
+
+    /// Every entity that there is, in no particular order.
+    pub fn entities(&self) -> impl Iterator<Item = (&Key, &Entity)> {
+        self.entities.iter().filter_map(|(key, entity)| Some((key, entity.as_ref()?)))
+    }
+
+    /// The entity of a key, where this state holds one.
+    pub fn get<T: Stored>(&self, key: &Key) -> Option<&T> {
+        match self.lookup(key) {
+            Lookup::Present(entity) => T::of(entity),
+            Lookup::Absent | Lookup::NotLoaded => None,
+        }
+    }
+
+    /// Every balance that there is, in no particular order.
+    pub fn balances(&self) -> impl Iterator<Item = (&BalanceKey, &Balance)> {
+        self.entities().filter_map(|(key, entity)| match (key, entity) {
+            (Key::Balance(key), Entity::Balance(balance)) => Some((key, balance)),
+            _ => None,
+        })
+    }
+}
+
+/// Why a decision stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Halt {
+    /// The rules refuse.
+    Refused(Refusal),
+    /// The state does not know these keys: load them and decide again.
+    Missing(Vec<Key>),
+    /// The same instruction was accepted before, at this position: answer its first receipt.
+    Known {
+        /// The position.
+        position: u64,
+    },
+}
+
+impl From<Code> for Halt {
+    fn from(code: Code) -> Halt {
+        Halt::Refused(code.into())
+    }
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Refused(refusal)
+    }
+}
+
+/// What guards read through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a>(pub(crate) &'a State);
+
+impl<'a> View<'a> {
+    /// Asks for several keys at once, so that all that are missing are named together.
+    pub fn need(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Halt> {
+        let missing: Vec<Key> =
+            keys.into_iter().filter(|key| self.0.lookup(key) == Lookup::NotLoaded).collect();
+        if missing.is_empty() { Ok(()) } else { Err(Halt::Missing(missing)) }
+    }
+
+    /// The entity of a key, if there is one.
+    pub fn find<T: Stored>(&self, key: &Key) -> Result<Option<&'a T>, Halt> {
+        match self.0.lookup(key) {
+            Lookup::Present(entity) => Ok(T::of(entity)),
+            Lookup::Absent => Ok(None),
+            Lookup::NotLoaded => Err(Halt::Missing(vec![key.clone()])),
+        }
+    }
+
+    /// The entity of a key; without one, the refusal.
+    pub fn get<T: Stored>(&self, key: &Key, absent: Code) -> Result<&'a T, Halt> {
+        self.find(key)?.ok_or(Halt::Refused(absent.into()))
+    }
+
+    /// Whether a key is free.
+    pub fn must_be_absent(&self, key: &Key, present: Code) -> Result<(), Halt> {
+        match self.0.lookup(key) {
+            Lookup::Present(_) => Err(present.into()),
+            Lookup::Absent => Ok(()),
+            Lookup::NotLoaded => Err(Halt::Missing(vec![key.clone()])),
+        }
+    }
+
+    /// A balance: zero where nothing was posted yet.
+    pub fn balance(&self, key: &BalanceKey) -> Result<Balance, Halt> {
+        let found = self.find::<Balance>(&Key::Balance(key.clone()))?;
+        let zero = Money::zero(key.currency);
+        Ok(found.cloned().unwrap_or(Balance { amount: zero, held: zero }))
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests against the standards' own vectors, other implementations, and random input.
+
+mod canonical;
+mod dsse;
+mod http;
+mod http_base;
+mod keys;

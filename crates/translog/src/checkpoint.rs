@@ -1,0 +1,157 @@
+//! Checkpoints (C2SP tlog-checkpoint) in signed notes (C2SP signed-note), with Ed25519 signatures of type 0x01.
+//!
+//! A checkpoint is three lines: the log's origin, its size in decimal, its root in base64. The note adds an empty line and
+//! lines of signatures, `— <key name> <base64 of key hash and signature>`. The log's own key is named like its origin.
+//!
+//! Parsing is strict: exactly these three lines, one spelling of each, and the log's signature must hold. Lines of
+//! other keys (witnesses' cosignatures) must be well-formed, and are otherwise left alone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use signing::digest::Digest;
+use signing::keys::{PublicKey, SecretKey, Signature};
+
+/// The type of an Ed25519 signature over the note's text (C2SP signed-note, "Signature types").
+const ED25519: u8 = 0x01;
+
+/// The most bytes of a signed checkpoint.
+pub const MAX_NOTE_BYTES: usize = 64 * 1024;
+
+/// What a log commits to: that the tree of its first `size` leaves has this root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log's name, also the name of the key that signs.
+    pub origin: String,
+    /// How many leaves the tree has.
+    pub size: u64,
+    /// The root of the tree.
+    pub root: Digest,
+}
+
+/// Why a text is not a checkpoint signed by the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    /// More than [`MAX_NOTE_BYTES`].
+    #[error("a checkpoint has at most {MAX_NOTE_BYTES} bytes")]
+    TooLarge,
+    /// Not a signed note (C2SP signed-note).
+    #[error("not a signed note: {0}")]
+    Note(&'static str),
+    /// A signed note, but its text is not a checkpoint without extension lines (C2SP tlog-checkpoint).
+    #[error("not a checkpoint: {0}")]
+    Body(&'static str),
+    /// A checkpoint of another log.
+    #[error("the checkpoint is one of another log")]
+    Origin,
+    /// No signature by the log's key.
+    #[error("the checkpoint is not signed by the log's key")]
+    Unsigned,
+    /// A signature that claims to be by the log's key, and is not.
+    #[error("the checkpoint's signature is not one by the log's key")]
+    BadSignature,
+}
+
+impl Checkpoint {
+    /// The text that is signed, its three lines.
+    pub fn body(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.as_bytes()))
+    }
+
+    /// The signed note. The origin must be one that [`is_origin`] accepts; otherwise nobody can parse the note.
+    pub fn sign(&self, key: &SecretKey) -> String {
+        let body = self.body();
+        let mut signature = key_hash(&self.origin, key.public()).to_vec();
+        signature.extend_from_slice(key.sign(body.as_bytes()).as_bytes());
+        format!("{body}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signature))
+    }
+
+    /// The checkpoint in a signed note, if it is one of the log `origin` and signed by `key`.
+    pub fn parse_and_verify(text: &str, origin: &str, key: &PublicKey) -> Result<Self, CheckpointError> {
+        let (body, signatures) = split_note(text)?;
+        let checkpoint = Self::parse_body(body)?;
+        if checkpoint.origin != origin {
+            return Err(CheckpointError::Origin);
+        }
+        let hash = key_hash(origin, key);
+        let mut signed = false;
+        for line in signatures.split('\n') {
+            let (name, signature) = split_signature(line)?;
+            let Some(signature) = signature.strip_prefix(&hash).filter(|_| name == origin) else {
+                continue;
+            };
+            let signature = signature.try_into().map(Signature).map_err(|_| CheckpointError::BadSignature)?;
+            key.verify(body.as_bytes(), &signature).map_err(|_| CheckpointError::BadSignature)?;
+            signed = true;
+        }
+        if signed { Ok(checkpoint) } else { Err(CheckpointError::Unsigned) }
+    }
+
+    fn parse_body(body: &str) -> Result<Self, CheckpointError> {
+        let lines: Vec<_> = body.split_terminator('\n').collect();
+        let [origin, size, root] = lines.as_slice() else {
+            return Err(CheckpointError::Body("expected the lines origin, size and root"));
+        };
+        if !is_origin(origin) {
+            return Err(CheckpointError::Body("the origin is empty or has spaces or a plus"));
+        }
+        // One spelling of each number: digits without a leading zero, so no sign either.
+        let size = size
+            .parse()
+            .ok()
+            .filter(|number: &u64| number.to_string() == **size)
+            .ok_or(CheckpointError::Body("the size is not a decimal number without leading zeros"))?;
+        let root = STANDARD.decode(root).ok().and_then(|bytes| Digest::try_from(bytes.as_slice()).ok());
+        let root = root.ok_or(CheckpointError::Body("the root is not 32 bytes in padded standard base64"))?;
+        Ok(Self { origin: (*origin).to_owned(), size, root })
+    }
+}
+
+/// Whether a log may have this origin, which is also a key name: not empty, no white space, no plus (C2SP signed-note),
+/// no control characters.
+pub fn is_origin(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
+}
+
+/// The first four bytes of SHA-256 of name, line feed, signature type and key (C2SP signed-note, "Signatures").
+pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.extend_from_slice(&[b'\n', ED25519]);
+    bytes.extend_from_slice(&key.raw());
+    let [a, b, c, d, ..] = *Digest::of(bytes).as_bytes();
+    [a, b, c, d]
+}
+
+/// The text from which others verify the log's notes: `<name>+<key hash>+<base64 of type and key>` (C2SP signed-note,
+/// "Verifier keys").
+pub fn verifier_key(origin: &str, key: &PublicKey) -> String {
+    let mut bytes = vec![ED25519];
+    bytes.extend_from_slice(&key.raw());
+    format!("{origin}+{:08x}+{}", u32::from_be_bytes(key_hash(origin, key)), STANDARD.encode(bytes))
+}
+
+/// The note's text, with its last line feed, and its signature lines, without.
+fn split_note(text: &str) -> Result<(&str, &str), CheckpointError> {
+    if text.len() > MAX_NOTE_BYTES {
+        return Err(CheckpointError::TooLarge);
+    }
+    if text.bytes().any(|b| b < b' ' && b != b'\n') {
+        return Err(CheckpointError::Note("it has control characters"));
+    }
+    let blank = text.rfind("\n\n").ok_or(CheckpointError::Note("no empty line before the signatures"))?;
+    let (body, rest) = text.split_at(blank + 1);
+    let signatures = rest
+        .strip_prefix('\n')
+        .and_then(|rest| rest.strip_suffix('\n'))
+        .ok_or(CheckpointError::Note("no signature, or the last line does not end"))?;
+    Ok((body, signatures))
+}
+
+/// The key name and the bytes (key hash, then signature) of a signature line.
+fn split_signature(line: &str) -> Result<(&str, Vec<u8>), CheckpointError> {
+    const MALFORMED: CheckpointError = CheckpointError::Note("a signature line is malformed");
+    let (name, signature) =
+        line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(MALFORMED)?;
+    let signature = STANDARD.decode(signature).map_err(|_| MALFORMED)?;
+    // Four bytes of key hash and at least one of signature.
+    if is_origin(name) && signature.len() > 4 { Ok((name, signature)) } else { Err(MALFORMED) }
+}
