@@ -1,6 +1,8 @@
 //! The worked steps 01 to 12 and 27 to 32: every cell of their tables, what is refused on the way, and the proofs after
 //! every entry.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Ledger, id, place};

@@ -7,7 +7,8 @@
 //! is: fields `payload`, `payloadType` and `signatures` with `keyid` and `sig`, all present, nothing else; padded
 //! standard base64 (RFC 4648 section 4) with zero trailing bits; a key id of 64 lower-case hexadecimal digits.
 //! [`Envelope::parse`] demands the canonical encoding too; [`Envelope::from_json`] allows white space and another
-//! order of fields, for an envelope inside a request. Checks run in the order of [`EnvelopeError`]'s variants.
+//! order of fields, for an envelope inside a request. Checks run in the order of
+//! [`EnvelopeError`]'s variants, the envelope's own fields before those of its signature.
 
 use std::fmt;
 

@@ -19,6 +19,10 @@ fn bytes<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
+fn signature(bytes: &[u8]) -> Option<Signature> {
+    bytes.try_into().ok().map(Signature)
+}
+
 /// RFC 8032 section 7.1: secret key, public key, message, signature. ("TEST 1024" is long; Wycheproof has it.)
 const RFC_8032: [[&str; 4]; 4] = [
     [
@@ -70,22 +74,13 @@ fn every_case_of_wycheproof() {
         let key = PublicKey::from_spki_der(&group.der).unwrap();
         assert_eq!(key, PublicKey::from_raw(raw).unwrap());
         for test in &group.tests {
-            let verified =
-                Signature64::from(&test.sig).is_some_and(|sig| key.verify(&test.msg, &sig).is_ok());
+            let verified = signature(&test.sig).is_some_and(|sig| key.verify(&test.msg, &sig).is_ok());
             assert_eq!(verified, test.result == TestResult::Valid, "case {}: {}", test.tc_id, test.comment);
             *counts.entry(verified).or_insert(0) += 1;
         }
     }
     assert_eq!(counts.values().sum::<usize>(), set.number_of_tests);
     assert!(counts[&true] > 80 && counts[&false] > 60, "{counts:?}");
-}
-
-struct Signature64;
-
-impl Signature64 {
-    fn from(bytes: &[u8]) -> Option<Signature> {
-        bytes.try_into().ok().map(Signature)
-    }
 }
 
 /// The eight points of small order and six further encodings of them, and why each is refused.
