@@ -372,3 +372,16 @@ fn a_receipt_that_is_identified_leaves_suspense() {
     assert_eq!(ledger.amount("unallocated", "2500/usd-main"), 0);
     assert_eq!(ledger.amount("f1", "4102"), 7700);
 }
+
+#[test]
+fn what_was_paid_without_resources_is_not_closed() {
+    let mut ledger = Ledger::default();
+    let f3 = place("f3");
+    let free = ledger.free(&f3);
+    ledger.post(journal::bank_fee(&f3, &free, usd("35")).unwrap()).unwrap();
+    let lines = journal::year_close(&f3.fund, common::USD, ledger.books.balances()).unwrap();
+    ledger.post(lines).unwrap();
+    assert_eq!(cell(&ledger, "f3", "net assets"), -3500);
+    assert_eq!(cell(&ledger, "f3", "paid"), 3500);
+    assert_eq!(cell(&ledger, "f3", "shortfall"), 3500);
+}

@@ -232,5 +232,5 @@ pub fn year_close<'a>(
     } else {
         rows.cr(Account::NetAssets, net)
     };
-    Ok(rows.both(Account::Paid, Account::Resources, paid).done())
+    Ok(rows.both(Account::Paid, Account::Resources, paid.min(resources)?).done())
 }
