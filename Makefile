@@ -1,0 +1,58 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# Passphrases of the demo's and the tests' throw-away keys; yours are asked for at the terminal.
+DEMO_DIR ?= /tmp/safeconduct-demo
+
+.PHONY: help
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: postgresql ## Run the main job, end to end, on a PostgreSQL that it starts itself
+	$(CARGO) build --quiet -p safeconduct
+	target/debug/safeconduct demo --dir $(DEMO_DIR)
+
+.PHONY: build
+build: ## Build the program (target/debug/safeconduct)
+	$(CARGO) build -p safeconduct
+
+.PHONY: test
+test: postgresql openssl python lint ## Everything that must pass before a change lands
+	$(CARGO) test --workspace
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+
+.PHONY: lint
+lint: ## Formatting and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: fmt
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+# --- what the above need -------------------------------------------------------------------------------------------
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+.PHONY: postgresql
+postgresql: # The server's binaries; no server has to run.
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
+	    $(SUDO) apt-get update -q && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; }
+
+.PHONY: openssl
+openssl: # A test opens our keys with it.
+	@command -v openssl >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q openssl; }
+
+.PHONY: python
+python: target/python/.installed # Foreign implementations that the tests talk to.
+
+target/python/.installed: tests/requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+	    $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q python3 python3-venv; }
+	python3 -m venv target/python
+	target/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
