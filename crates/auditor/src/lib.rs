@@ -1,1 +1,52 @@
-//! auditor
+//! Offline verification of a whole ledger, from a bundle and the ledger's id alone.
+//!
+//! [`verify`] reads a bundle (`docs/spec/bundle.md`) from front to back and believes nothing of it: it parses every
+//! record, checks every signature with a key that an earlier record carries, hashes every leaf, replays every decision
+//! with `programme`, and posts every entry a second time to independent books. What it checked, and the first thing
+//! that is wrong, are the [`Report`].
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`bundle`] | the lines of a bundle that are not records, for whoever writes one |
+//! | `lines` | lines of bounded length from the file |
+//! | `chunk` | parsing, hashing and signatures, on all cores |
+//! | `audit` | the order of the checks, and everything that is sequential |
+//! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
+//! | `report` | what comes out |
+//!
+//! What it is not: it has no network, clock or key, and it does not compare the bundle's checkpoint with one obtained
+//! elsewhere, so it cannot tell that there is a longer log, or another one that was shown to somebody else.
+//! [`NOT_CHECKED`] says so in every report.
+
+mod audit;
+mod chunk;
+mod lines;
+mod report;
+mod tally;
+
+/// The lines of a bundle that are not records; `records::bundle` defines them.
+pub mod bundle {
+    pub use records::bundle::{BalanceLine, Format, Header, balance_line, header_line};
+}
+
+pub use report::{
+    AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, NOT_CHECKED, ProofLine,
+    Report, Signatures, Verdict,
+};
+
+use std::io::BufRead;
+
+use signing::digest::Digest;
+
+/// Why nothing can be said about the bundle. Whatever is wrong with its content is a [`Verdict::Refuted`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum CouldNotRun {
+    /// The bundle could not be read, or no thread could be started.
+    #[error("the bundle could not be read: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Verifies a bundle of the ledger with this id.
+pub fn verify(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRun> {
+    audit::run(bundle, ledger)
+}

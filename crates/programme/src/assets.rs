@@ -4,9 +4,9 @@ use ledger::account::{Account, Payable};
 use ledger::books::BalanceKey;
 use ledger::currency::Currency;
 use ledger::entry::Line;
-use ledger::id::{AllotmentId, AssetId, BankId, FundId};
+use ledger::id::{AllotmentId, BankId, FundId};
 use ledger::journal::{self, Custody, Free, Place};
-use ledger::money::Money;
+use ledger::money::{Money, MoneyError};
 use ledger::time::Date;
 use records::Body;
 use records::assets::{
@@ -15,7 +15,7 @@ use records::assets::{
 };
 use records::governance::Role;
 
-use crate::decide::{Context, Effects};
+use crate::decide::{Context, Effects, balance_keys};
 use crate::entity::{AssetState, BankState, FundState};
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -56,15 +56,16 @@ pub(crate) fn open_fund(context: Context<'_>, body: &FundOpening) -> Result<Effe
     let mut asset = context.view.get::<AssetState>(&asset_key, Code::AssetUnknown)?.clone();
     let key = Key::Fund(body.fund.clone());
     context.view.must_be_absent(&key, Code::FundExists)?;
+    let is_fiduciary = body.kind == FundKind::Fiduciary;
+    if let Some(fiduciary) = asset.fiduciary.as_ref().filter(|_| is_fiduciary) {
+        let detail = format!("the asset's fiduciary fund is {fiduciary}");
+        return Err(Refusal::with(Code::FundExists, detail).into());
+    }
     check_currency(&context, body.currency)?;
     let fund = FundState { asset: body.asset.clone(), currency: body.currency, kind: body.kind };
     let effects = Effects::default().set(key, fund);
-    if body.kind == FundKind::Spendable {
+    if !is_fiduciary {
         return Ok(effects);
-    }
-    if let Some(fiduciary) = &asset.fiduciary {
-        let detail = format!("the asset's fiduciary fund is {fiduciary}");
-        return Err(Refusal::with(Code::FundExists, detail).into());
     }
     asset.fiduciary = Some(body.fund.clone());
     Ok(effects.set(asset_key, asset))
@@ -106,18 +107,21 @@ pub(crate) fn fund_of_kind<'a>(
     if state.kind == kind { Ok(state) } else { Err(Code::FundWrongKind.into()) }
 }
 
-/// The bank account must exist, in this currency.
-pub(crate) fn check_bank(context: &Context<'_>, bank: &BankId, currency: Currency) -> Result<(), Halt> {
-    let state = context.view.get::<BankState>(&Key::Bank(bank.clone()), Code::BankUnknown)?;
-    if state.currency == currency { Ok(()) } else { Err(Code::CurrencyMismatch.into()) }
+/// The bank account's currency, if there is such an account.
+pub(crate) fn bank_currency(context: &Context<'_>, bank: &BankId) -> Result<Currency, Halt> {
+    Ok(context.view.get::<BankState>(&Key::Bank(bank.clone()), Code::BankUnknown)?.currency)
 }
 
-/// The amount must be positive and in the fund's currency.
-pub(crate) fn check_amount(amount: Money, currency: Currency) -> Result<(), Halt> {
-    if amount.currency() != currency {
+/// All must be in this currency, and the amounts positive.
+pub(crate) fn check_amounts(
+    currency: Currency,
+    others: &[Currency],
+    amounts: impl Iterator<Item = Money> + Clone,
+) -> Result<(), Halt> {
+    if others.iter().copied().chain(amounts.clone().map(Money::currency)).any(|other| other != currency) {
         return Err(Code::CurrencyMismatch.into());
     }
-    if amount.is_positive() { Ok(()) } else { Err(Code::AmountNotPositive.into()) }
+    if amounts.into_iter().all(Money::is_positive) { Ok(()) } else { Err(Code::AmountNotPositive.into()) }
 }
 
 /// A bank's date may be ahead of the group's by a month at most.
@@ -126,26 +130,47 @@ pub(crate) fn check_value_date(context: &Context<'_>, date: Date) -> Result<(), 
     if latest.is_none_or(|latest| date <= latest) { Ok(()) } else { Err(Code::ValueDateInvalid.into()) }
 }
 
-/// What is free at a place, for a fact that takes it.
-pub(crate) fn free_at(context: &Context<'_>, place: &Place, currency: Currency) -> Result<Free, Halt> {
+/// The lines of a fact that takes what is free at a place, from what is free there.
+///
+/// The balances that they may touch are asked for together with those that they depend on, so that a countersigned fact
+/// takes no fourth round: the lines where nothing is free name every account but these three.
+pub(crate) fn lines_at(
+    context: &Context<'_>,
+    place: &Place,
+    currency: Currency,
+    lines: impl Fn(&Free) -> Result<Vec<Line>, MoneyError>,
+) -> Result<Vec<Line>, Halt> {
+    let too_large = |_| Halt::from(Code::AmountTooLarge);
+    let nothing = Money::zero(currency);
+    let nothing = Free { available: nothing, cash: nothing, overdrawn: nothing };
+    let widest = lines(&nothing).map_err(too_large)?;
     let key = |account| BalanceKey { account, fund: place.fund.clone(), currency };
     let available = key(Account::Available(place.allotment.clone()));
     let cash = key(Account::Cash(place.bank.clone()));
     let overdrawn = key(Account::Overdrawn(place.bank.clone()));
-    context.view.need([&available, &cash, &overdrawn].map(|key| Key::Balance(key.clone())))?;
-    let free = |key| Ok::<_, Halt>(context.view.balance(key)?.free().map_err(|_| Code::AmountTooLarge)?);
-    Ok(Free { available: free(&available)?, cash: free(&cash)?, overdrawn: free(&overdrawn)? })
+    let these = [&available, &cash, &overdrawn].map(|key| Key::Balance(key.clone()));
+    context.view.need(balance_keys(&widest).chain(these))?;
+    let free = |key| context.view.balance(key)?.free().map_err(too_large);
+    let free = Free { available: free(&available)?, cash: free(&cash)?, overdrawn: free(&overdrawn)? };
+    lines(&free).map_err(too_large)
 }
 
 pub(crate) fn place(fund: &FundId, bank: &BankId) -> Result<Place, Halt> {
     Ok(Place { fund: fund.clone(), bank: bank.clone(), allotment: main_allotment()? })
 }
 
-/// The custody of a fiduciary fund at a bank, where fund, bank and amount agree.
-fn custody(context: &Context<'_>, fund: &FundId, bank: &BankId, amount: Money) -> Result<Custody, Halt> {
+/// The custody of a fiduciary fund at a bank, where fund, bank, amount and date agree.
+fn custody(
+    context: &Context<'_>,
+    fund: &FundId,
+    bank: &BankId,
+    amount: Money,
+    value_date: Date,
+) -> Result<Custody, Halt> {
     let state = fund_of_kind(context, fund, FundKind::Fiduciary)?;
-    check_bank(context, bank, state.currency)?;
-    check_amount(amount, state.currency)?;
+    let at_bank = bank_currency(context, bank)?;
+    check_amounts(state.currency, &[at_bank], [amount].into_iter())?;
+    check_value_date(context, value_date)?;
     Ok(Custody { fund: fund.clone(), bank: bank.clone(), asset: state.asset.clone() })
 }
 
@@ -153,39 +178,15 @@ fn custody(context: &Context<'_>, fund: &FundId, bank: &BankId, amount: Money) -
 pub(crate) fn fact(context: &Context<'_>, body: &Body) -> Result<(Vec<Line>, Date), Halt> {
     match body {
         Body::Restraint(body) => Ok((restraint(context, body)?, context.today())),
-        Body::Custody(body) => {
-            check_value_date(context, body.value_date)?;
-            let custody = custody(context, &body.fund, &body.bank, body.amount)?;
-            let restrained = BalanceKey {
-                account: Account::Restrained(custody.asset.clone()),
-                fund: body.fund.clone(),
-                currency: body.amount.currency(),
-            };
-            let restrained = context.view.balance(&restrained)?.amount;
-            let ends = body.amount.min(restrained).map_err(|_| Code::CurrencyMismatch)?;
-            Ok((journal::taken_into_custody(&custody, body.amount, ends), body.value_date))
-        }
+        Body::Custody(body) => Ok((taken_into_custody(context, body)?, body.value_date)),
         Body::CustodyInterest(body) => {
-            check_value_date(context, body.value_date)?;
-            let custody = custody(context, &body.fund, &body.bank, body.amount)?;
+            let custody = custody(context, &body.fund, &body.bank, body.amount, body.value_date)?;
             Ok((journal::custody_interest(&custody, body.amount), body.value_date))
         }
-        Body::Forfeiture(body) => {
-            check_value_date(context, body.value_date)?;
-            Ok((forfeiture(context, body)?, body.value_date))
-        }
-        Body::ClaimPayment(body) => {
-            check_value_date(context, body.value_date)?;
-            Ok((claim_payment(context, body)?, body.value_date))
-        }
-        Body::WindfallIncome(body) => {
-            check_value_date(context, body.value_date)?;
-            Ok((windfall(context, body)?, body.value_date))
-        }
-        Body::BankFee(body) => {
-            check_value_date(context, body.value_date)?;
-            Ok((bank_fee(context, body)?, body.value_date))
-        }
+        Body::Forfeiture(body) => Ok((forfeiture(context, body)?, body.value_date)),
+        Body::ClaimPayment(body) => Ok((claim_payment(context, body)?, body.value_date)),
+        Body::WindfallIncome(body) => Ok((windfall(context, body)?, body.value_date)),
+        Body::BankFee(body) => Ok((bank_fee(context, body)?, body.value_date)),
         // Every other kind goes elsewhere; see `reports`.
         _ => Err(Code::ReportUnknown.into()),
     }
@@ -193,37 +194,65 @@ pub(crate) fn fact(context: &Context<'_>, body: &Body) -> Result<(Vec<Line>, Dat
 
 fn restraint(context: &Context<'_>, body: &Restraint) -> Result<Vec<Line>, Halt> {
     let state = fund_of_kind(context, &body.fund, FundKind::Fiduciary)?;
-    check_amount(body.amount, state.currency)?;
+    check_amounts(state.currency, &[], [body.amount].into_iter())?;
     Ok(journal::restrained(&body.fund, &state.asset, body.amount))
 }
 
+fn taken_into_custody(context: &Context<'_>, body: &records::assets::Custody) -> Result<Vec<Line>, Halt> {
+    let custody = custody(context, &body.fund, &body.bank, body.amount, body.value_date)?;
+    let restrained = BalanceKey {
+        account: Account::Restrained(custody.asset.clone()),
+        fund: body.fund.clone(),
+        currency: body.amount.currency(),
+    };
+    // The memo ends at most for all of it, so these are all the balances that may be touched.
+    context.view.need(balance_keys(&journal::taken_into_custody(&custody, body.amount, body.amount)))?;
+    let restrained = context.view.balance(&restrained)?.amount;
+    let ends = body.amount.min(restrained).map_err(|_| Code::CurrencyMismatch)?;
+    Ok(journal::taken_into_custody(&custody, body.amount, ends))
+}
+
 fn forfeiture(context: &Context<'_>, body: &Forfeiture) -> Result<Vec<Line>, Halt> {
-    let custody = custody(context, &body.fund, &body.bank, body.gross)?;
-    let to = fund_of_kind(context, &body.to_fund, FundKind::Spendable)?;
-    if to.asset != custody.asset {
-        return Err(Refusal::with(Code::FundWrongKind, "the funds are of different assets").into());
-    }
-    check_bank(context, &body.to_bank, to.currency)?;
+    let (from, to) = two_funds(context, (&body.fund, FundKind::Fiduciary), (&body.to_fund, FundKind::Spendable))?;
+    let banks = [bank_currency(context, &body.bank)?, bank_currency(context, &body.to_bank)?, to.currency];
+    let shares = body.costs.iter().chain(&body.claims).map(|share| share.amount);
+    check_amounts(from.currency, &banks, [body.gross].into_iter().chain(shares.clone()))?;
     let mut net = body.gross;
-    for share in body.costs.iter().chain(&body.claims) {
-        check_amount(share.amount, to.currency)?;
-        net = net.checked_sub(share.amount).map_err(|_| Code::AmountsDoNotAddUp)?;
+    for share in shares {
+        net = net.checked_sub(share).map_err(|_| Code::AmountsDoNotAddUp)?;
     }
     if net.is_negative() {
         return Err(Code::AmountsDoNotAddUp.into());
     }
+    check_value_date(context, body.value_date)?;
+    let custody = Custody { fund: body.fund.clone(), bank: body.bank.clone(), asset: from.asset.clone() };
     let place = place(&body.to_fund, &body.to_bank)?;
-    let free = free_at(context, &place, to.currency)?;
     let pairs = |shares: &[Share]| -> Vec<_> {
         shares.iter().map(|share| (share.body.clone(), share.amount)).collect()
     };
     let (costs, claims) = (pairs(&body.costs), pairs(&body.claims));
     let shares = journal::Forfeiture { costs: &costs, claims: &claims, net };
-    Ok(journal::final_forfeiture(&custody, &place, &free, shares).map_err(|_| Code::AmountTooLarge)?)
+    lines_at(context, &place, to.currency, |free| journal::final_forfeiture(&custody, &place, free, shares))
+}
+
+/// Two funds of the same asset, each of its kind.
+fn two_funds<'a>(
+    context: &Context<'a>,
+    (one, kind): (&FundId, FundKind),
+    (other, other_kind): (&FundId, FundKind),
+) -> Result<(&'a FundState, &'a FundState), Halt> {
+    let (one, other) = (fund(context, one)?, fund(context, other)?);
+    if one.kind != kind || other.kind != other_kind {
+        return Err(Code::FundWrongKind.into());
+    }
+    if one.asset != other.asset {
+        return Err(Refusal::with(Code::FundWrongKind, "the funds are of different assets").into());
+    }
+    Ok((one, other))
 }
 
 fn claim_payment(context: &Context<'_>, body: &ClaimPayment) -> Result<Vec<Line>, Halt> {
-    let custody = custody(context, &body.fund, &body.bank, body.amount)?;
+    let custody = custody(context, &body.fund, &body.bank, body.amount, body.value_date)?;
     let payable = match body.kind {
         ClaimKind::Claimant => Payable::Claimant(body.body.clone()),
         ClaimKind::Cost => Payable::Cost(body.body.clone()),
@@ -233,37 +262,33 @@ fn claim_payment(context: &Context<'_>, body: &ClaimPayment) -> Result<Vec<Line>
 }
 
 fn windfall(context: &Context<'_>, body: &WindfallIncome) -> Result<Vec<Line>, Halt> {
-    let state = fund_of_kind(context, &body.fund, FundKind::Spendable)?;
-    let shares_state = fund_of_kind(context, &body.shares_fund, FundKind::Fiduciary)?;
-    if shares_state.asset != state.asset {
-        return Err(Refusal::with(Code::FundWrongKind, "the funds are of different assets").into());
-    }
-    check_bank(context, &body.bank, state.currency)?;
-    check_amount(body.own, state.currency)?;
+    let (state, _) =
+        two_funds(context, (&body.fund, FundKind::Spendable), (&body.shares_fund, FundKind::Fiduciary))?;
+    let currencies = [bank_currency(context, &body.bank)?, body.retained.currency()];
+    let shares = body.shares.iter().map(|share| share.amount);
+    check_amounts(state.currency, &currencies, [body.own].into_iter().chain(shares))?;
     if body.retained.is_negative() {
         return Err(Code::AmountNotPositive.into());
     }
-    if body.retained.currency() != state.currency {
-        return Err(Code::CurrencyMismatch.into());
-    }
-    let place = place(&body.fund, &body.bank)?;
-    let free = free_at(context, &place, state.currency)?;
-    let mut lines = journal::windfall_income(&place, &free, body.own).map_err(|_| Code::AmountTooLarge)?;
+    check_value_date(context, body.value_date)?;
     let custody =
         Custody { fund: body.shares_fund.clone(), bank: body.bank.clone(), asset: state.asset.clone() };
-    for share in &body.shares {
-        check_amount(share.amount, state.currency)?;
-        lines.extend(journal::windfall_of_other_body(&custody, &share.body, share.amount));
-    }
-    lines.extend(journal::windfall_retained(&body.shares_fund, &AssetId::clone(&state.asset), body.retained));
-    Ok(lines)
+    let place = place(&body.fund, &body.bank)?;
+    lines_at(context, &place, state.currency, |free| {
+        let mut lines = journal::windfall_income(&place, free, body.own)?;
+        for share in &body.shares {
+            lines.extend(journal::windfall_of_other_body(&custody, &share.body, share.amount));
+        }
+        lines.extend(journal::windfall_retained(&custody.fund, &custody.asset, body.retained));
+        Ok(lines)
+    })
 }
 
 fn bank_fee(context: &Context<'_>, body: &BankFee) -> Result<Vec<Line>, Halt> {
     let state = fund_of_kind(context, &body.fund, FundKind::Spendable)?;
-    check_bank(context, &body.bank, state.currency)?;
-    check_amount(body.amount, state.currency)?;
+    let at_bank = bank_currency(context, &body.bank)?;
+    check_amounts(state.currency, &[at_bank], [body.amount].into_iter())?;
+    check_value_date(context, body.value_date)?;
     let place = place(&body.fund, &body.bank)?;
-    let free = free_at(context, &place, state.currency)?;
-    Ok(journal::bank_fee(&place, &free, body.amount).map_err(|_| Code::AmountTooLarge)?)
+    lines_at(context, &place, state.currency, |free| journal::bank_fee(&place, free, body.amount))
 }

@@ -28,20 +28,18 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
 pub(crate) fn publish(context: Context<'_>, body: &Offer) -> Result<Effects, Halt> {
     context.require(&[Role::Director])?;
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::OfferInvalid, detail));
+    let amounts = body.benefits.iter().map(|benefit| match &benefit.kind {
+        BenefitKind::Cash { amount } => amount,
+        BenefitKind::InKind { ceiling } => ceiling,
+    });
+    if !amounts.clone().all(|amount| context.charter.charter.currencies.contains(&amount.currency())) {
+        return Err(Code::CurrencyMismatch.into());
+    }
+    if !amounts.into_iter().all(|amount| amount.is_positive()) {
+        return Err(Code::AmountNotPositive.into());
+    }
     if body.benefits.is_empty() || !body.benefits.windows(2).all(|pair| pair[0].benefit < pair[1].benefit) {
         return Err(invalid("list at least one benefit, each once, sorted by id"));
-    }
-    for benefit in &body.benefits {
-        let amount = match &benefit.kind {
-            BenefitKind::Cash { amount } => amount,
-            BenefitKind::InKind { ceiling } => ceiling,
-        };
-        if !amount.is_positive() {
-            return Err(Code::AmountNotPositive.into());
-        }
-        if !context.charter.charter.currencies.contains(&amount.currency()) {
-            return Err(Code::CurrencyMismatch.into());
-        }
     }
     let key = Key::Offer(body.offer.clone());
     let latest = context.view.find::<OfferState>(&key)?.map_or(0, |offer| offer.latest);

@@ -213,7 +213,8 @@ fn frame<'a>(
         let detail = format!("the other one has the digest {} at position {}", known.digest, known.position);
         return Err(Refusal::with(Code::InstructionIdReused, detail).into());
     }
-    if key.from > now {
+    // What was vetoed never becomes valid, so it must not look as if waiting helped.
+    if key.from > now && !key.vetoed {
         return Err(Refusal::with(Code::KeyNotYetValid, format!("valid from {}", key.from)).into());
     }
     if !key.is_valid(now) {

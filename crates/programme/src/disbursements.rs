@@ -86,10 +86,28 @@ fn band(policy: &VersionedPolicy, amount: Money) -> Result<&Band, Halt> {
 pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, Halt> {
     context.require(&[Role::Preparer])?;
     let Context { view, at, policy, .. } = context;
-    if !body.amount.is_positive() {
-        return Err(Code::AmountNotPositive.into());
+    let fund = assets::fund_of_kind(&context, &body.fund, FundKind::Spendable)?;
+    let offer = view.find::<OfferVersionState>(&Key::OfferVersion(
+        body.offer.offer.clone(),
+        body.offer.version.0,
+    ))?;
+    let benefit =
+        offer.and_then(|offer| offer.benefits.iter().find(|benefit| benefit.benefit == body.benefit));
+    let offered = benefit.map(|benefit| match &benefit.kind {
+        BenefitKind::Cash { amount } => (*amount, false),
+        BenefitKind::InKind { ceiling } => (*ceiling, true),
+    });
+    let currency = offered.map_or(fund.currency, |(offered, _)| offered.currency());
+    assets::check_amounts(fund.currency, &[currency], [body.amount].into_iter())?;
+    if offer.is_none() {
+        return Err(Code::OfferUnknown.into());
     }
     let case = view.get::<CaseState>(&Key::Case(body.case.clone()), Code::CaseUnknown)?;
+    if case.offer != body.offer {
+        return Err(
+            Refusal::with(Code::OfferUnknown, "the case is under another version of the offer").into()
+        );
+    }
     let key = Key::Disbursement(body.disbursement.clone());
     view.must_be_absent(&key, Code::DisbursementExists)?;
     match case.screening {
@@ -97,36 +115,14 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         Some(ScreeningOutcome::Refused) => return Err(Code::ScreeningRefused.into()),
         Some(ScreeningOutcome::Cleared) => {}
     }
-    if case.offer != body.offer {
-        return Err(
-            Refusal::with(Code::OfferUnknown, "the case is under another version of the offer").into()
-        );
-    }
-    let offer = view.get::<OfferVersionState>(
-        &Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0),
-        Code::OfferUnknown,
-    )?;
-    let benefit = offer
-        .benefits
-        .iter()
-        .find(|benefit| benefit.benefit == body.benefit)
-        .filter(|_| body.occurrence == Integer(1))
-        .ok_or(Code::BenefitUnknown)?;
-    let (offered, in_kind) = match &benefit.kind {
-        BenefitKind::Cash { amount } => (*amount, false),
-        BenefitKind::InKind { ceiling } => (*ceiling, true),
-    };
-    if body.amount.currency() != offered.currency() {
-        return Err(Code::CurrencyMismatch.into());
-    }
+    let (offered, in_kind) =
+        offered.filter(|_| body.occurrence == Integer(1)).ok_or(Code::BenefitUnknown)?;
     let is_offered = if in_kind { body.amount.amount() <= offered.amount() } else { body.amount == offered };
     if !is_offered {
         return Err(
             Refusal::with(Code::AmountNotOffered, format!("the offer says {}", offered.grouped())).into()
         );
     }
-    let fund = assets::fund_of_kind(&context, &body.fund, FundKind::Spendable)?;
-    assets::check_amount(body.amount, fund.currency)?;
     let kind = match &body.channel {
         Channel::Manual {} => ChannelKind::Manual,
     };
@@ -202,6 +198,19 @@ fn live<'a>(
     Ok(state)
 }
 
+/// The amount must be in the currency of the disbursement, if there is one.
+fn check_money(context: &Context<'_>, id: &DisbursementId, amount: Money) -> Result<(), Halt> {
+    let state = context.view.find::<DisbursementState>(&Key::Disbursement(id.clone()))?;
+    if state.is_some_and(|state| state.amount.currency() != amount.currency()) {
+        return Err(Code::CurrencyMismatch.into());
+    }
+    Ok(())
+}
+
+fn wrong_stage(state: &DisbursementState) -> Halt {
+    Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
+}
+
 /// The effect that an approver of this request has to sign.
 pub fn effect_of(id: &DisbursementId, state: &DisbursementState, policy: u64) -> Effect {
     Effect {
@@ -241,9 +250,7 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     let id = &body.effect.disbursement;
     let state = live(&context, id, None)?;
     let Stage::Requested { hold, approvals } = &state.stage else {
-        return Err(
-            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
-        );
+        return Err(wrong_stage(state));
     };
     let real = effect_of(id, state, context.policy.version);
     if let Some(field) = difference(&body.effect, &real) {
@@ -379,7 +386,7 @@ fn ending(id: &DisbursementId, state: &DisbursementState) -> Result<Vec<Line>, H
             *amount,
             Year::Open,
         )),
-        stage => Err(Refusal::with(Code::WrongStage, format!("the disbursement is {}", stage.name())).into()),
+        Stage::Released(_) | Stage::Paid(_) | Stage::Ended(_) => Err(wrong_stage(state)),
     }
 }
 
@@ -406,9 +413,15 @@ pub(crate) fn cancel(context: Context<'_>, body: &Cancellation) -> Result<Effect
 /// A preparer reports a delivery in kind.
 pub(crate) fn deliver(context: Context<'_>, body: &Delivery) -> Result<Effects, Halt> {
     context.require(&[Role::Preparer])?;
+    check_money(&context, &body.disbursement, body.invoiced)?;
+    if !body.invoiced.is_positive() {
+        return Err(Code::AmountNotPositive.into());
+    }
     assets::check_value_date(&context, body.delivered)?;
     let state = live(&context, &body.disbursement, None)?;
-    assets::check_amount(body.invoiced, state.amount.currency())?;
+    if !matches!(state.stage, Stage::Obligated { .. }) {
+        return Err(wrong_stage(state));
+    }
     if body.invoiced.amount() > state.amount.amount() {
         return Err(Code::InvoiceTooHigh.into());
     }
@@ -429,17 +442,16 @@ pub(crate) fn deliver(context: Context<'_>, body: &Delivery) -> Result<Effects, 
 pub(crate) fn release(context: Context<'_>, body: &Release) -> Result<Effects, Halt> {
     context.require(&[Role::Payer])?;
     let id = &body.disbursement;
+    let at_bank = assets::bank_currency(&context, &body.bank)?;
+    check_money(&context, id, Money::zero(at_bank))?;
     let state = live(&context, id, Some(body.request))?;
     let Stage::Due(owed) = &state.stage else {
-        return Err(
-            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
-        );
+        return Err(wrong_stage(state));
     };
     let signer = &context.header.signer;
     if *signer == state.preparer || owed.approvals.iter().any(|one| one.approver == *signer) {
         return Err(Refusal::with(Code::SamePerson, "the payer prepared or approved this").into());
     }
-    assets::check_bank(&context, &body.bank, owed.payable.currency())?;
     let hold = hold_id(id, state.holds + 1)?;
     let via = Via::Bank(body.bank.clone());
     let lines = journal::released(&state.fund, &payable(id, &owed.creditor), &via, &hold, owed.payable);
@@ -479,15 +491,18 @@ pub(crate) fn bank_report(
         // `reports` sends no other kind here.
         _ => return Err(Code::ReportUnknown.into()),
     };
+    if let Body::BankReturn(body) = body {
+        check_kept(context, body)?;
+    }
     if let Some(date) = value_date {
         assets::check_value_date(context, date)?;
     }
     let key = Key::Disbursement(id.clone());
     let state = context.view.get::<DisbursementState>(&key, Code::DisbursementUnknown)?;
-    let (Stage::Released(sent) | Stage::Paid(sent)) = &state.stage else {
-        return Err(
-            Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
-        );
+    let sent = match (&state.stage, body) {
+        (Stage::Paid(sent), Body::BankReturn(_)) => sent,
+        (Stage::Released(sent), Body::BankConfirmation(_) | Body::BankRejection(_)) => sent,
+        _ => return Err(wrong_stage(state)),
     };
     check_reporters(persons, sent)?;
     let via = Via::Bank(sent.bank.clone());
@@ -517,6 +532,24 @@ fn check_reporters(persons: &[PrincipalId], sent: &Sent) -> Result<(), Halt> {
     Ok(())
 }
 
+/// What the bank kept is no less than nothing, and no more than what was paid, if anything was.
+fn check_kept(context: &Context<'_>, body: &BankReturn) -> Result<(), Halt> {
+    check_money(context, &body.disbursement, body.kept)?;
+    if body.kept.is_negative() {
+        return Err(Code::AmountNotPositive.into());
+    }
+    let key = Key::Disbursement(body.disbursement.clone());
+    let Some(state) = context.view.find::<DisbursementState>(&key)? else { return Ok(()) };
+    match &state.stage {
+        Stage::Released(sent) | Stage::Paid(sent)
+            if body.kept.amount() > sent.owed.payable.amount() =>
+        {
+            Err(Refusal::with(Code::AmountsDoNotAddUp, "the bank cannot keep more than was paid").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn returned(
     context: &Context<'_>,
     state: &DisbursementState,
@@ -524,17 +557,11 @@ fn returned(
     payable: &Payable,
     body: &BankReturn,
 ) -> Result<Vec<Line>, Halt> {
-    if body.kept.is_negative() {
-        return Err(Code::AmountNotPositive.into());
-    }
-    let received = sent.owed.payable.checked_sub(body.kept).map_err(|_| Code::CurrencyMismatch)?;
-    if received.is_negative() {
-        return Err(Refusal::with(Code::AmountsDoNotAddUp, "the bank cannot keep more than was paid").into());
-    }
+    let received = sent.owed.payable.checked_sub(body.kept).map_err(|_| Code::AmountsDoNotAddUp)?;
     let place = assets::place(&state.fund, &sent.bank)?;
-    let free = assets::free_at(context, &place, sent.owed.payable.currency())?;
-    Ok(journal::returned_after_booking(&place, &free, payable, received, body.kept, Year::Open)
-        .map_err(|_| Code::AmountTooLarge)?)
+    assets::lines_at(context, &place, received.currency(), |free| {
+        journal::returned_after_booking(&place, free, payable, received, body.kept, Year::Open)
+    })
 }
 
 /// The ledger itself says that a disbursement ran out; refused unless the state calls for exactly that.

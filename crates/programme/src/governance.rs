@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ledger::currency::Currency;
+use ledger::id::PrincipalId;
 use records::Body;
 use records::governance::{Act, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
@@ -42,7 +43,10 @@ fn act_keys(act: &Act) -> Vec<Key> {
 
 /// The founding record, at position 0.
 pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding) -> Result<Effects, Halt> {
-    view.must_be_absent(&Key::Charter, Code::LedgerFounded)?;
+    if let Some(charter) = view.find::<CharterState>(&Key::Charter)? {
+        let is_same = charter.ledger == digest;
+        return Err(if is_same { Halt::Known { position: 0 } } else { Code::LedgerFounded.into() });
+    }
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::FoundingInvalid, detail));
     let charter = &founding.body;
     let custodians = &charter.custodians;
@@ -229,22 +233,18 @@ fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
     match act {
         Act::Enrol { possessions, principal, roles } => {
-            check_roles(context, principal, roles)?;
+            check_list(roles)?;
             let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
             if possessions.is_empty() && known.is_none() {
                 return Err(invalid("a new principal needs at least one key"));
             }
-            let mut keys = BTreeSet::new();
-            for envelope in possessions {
-                let possession = check_possession(context, envelope)?;
-                if possession.principal != *principal {
-                    return Err(Refusal::with(Code::PossessionInvalid, "it names another principal").into());
-                }
-                if !keys.insert(possession.key.id()) {
-                    return Err(invalid("a key is named twice"));
-                }
+            let named: BTreeSet<KeyId> = possessions.iter().map(|envelope| envelope.key_id).collect();
+            if named.len() != possessions.len() {
+                return Err(invalid("a key is named twice"));
             }
-            Ok(())
+            let keys = new_keys(context, possessions, principal)?;
+            keys.iter().try_for_each(|key| check_new(context, key.id()))?;
+            check_assignment(context, principal, roles)
         }
         Act::Policy { policy } => {
             if let Some(problem) = policy_problem(policy, &context.charter.charter.currencies) {
@@ -265,16 +265,14 @@ fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
             if known.is_none() {
                 return Err(invalid("there is no such principal; enrol it"));
             }
-            check_roles(context, principal, roles)
+            check_list(roles)?;
+            check_assignment(context, principal, roles)
         }
     }
 }
 
-fn check_roles(
-    context: &Context<'_>,
-    principal: &ledger::id::PrincipalId,
-    roles: &[Role],
-) -> Result<(), Halt> {
+/// A list of roles that one principal can hold.
+fn check_list(roles: &[Role]) -> Result<(), Halt> {
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
     if !roles.windows(2).all(|pair| pair[0] < pair[1]) {
         return Err(invalid("list each role once, sorted"));
@@ -282,6 +280,11 @@ fn check_roles(
     if roles.contains(&Role::Agency) && roles.len() > 1 {
         return Err(invalid("an agency holds no other role"));
     }
+    Ok(())
+}
+
+/// Whether this principal can be given these roles now.
+fn check_assignment(context: &Context<'_>, principal: &PrincipalId, roles: &[Role]) -> Result<(), Halt> {
     let is_custodian = context.charter.charter.custodians.iter().any(|c| c.principal == *principal);
     if roles.contains(&Role::Custodian) != is_custodian {
         return Err(Code::CustodiansFixed.into());
@@ -293,27 +296,41 @@ fn check_roles(
     Ok(())
 }
 
-/// A new key proves that its holder has it, for this ledger, and was never enrolled before.
-fn check_possession(context: &Context<'_>, envelope: &Envelope) -> Result<KeyPossession, Halt> {
+/// The keys that possessions carry: each proves that its holder has it, for this ledger and this principal.
+fn new_keys(
+    context: &Context<'_>,
+    possessions: &[Envelope],
+    principal: &PrincipalId,
+) -> Result<Vec<PublicKey>, Halt> {
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::PossessionInvalid, detail));
-    if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
-        return Err(invalid("it has another payload type"));
+    let mut keys = Vec::new();
+    for envelope in possessions {
+        if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
+            return Err(invalid("it has another payload type"));
+        }
+        let possession = signing::canonical::decode::<KeyPossession>(&envelope.payload)
+            .map_err(|error| invalid(&error.to_string()))?;
+        if possession.ledger != context.charter.ledger {
+            return Err(invalid("it names another ledger"));
+        }
+        if envelope.verify(&possession.key).is_err() {
+            return Err(invalid("it is not signed by the key that it carries"));
+        }
+        if possession.principal != *principal {
+            return Err(invalid("it names another principal"));
+        }
+        keys.push(possession.key);
     }
-    let possession = signing::canonical::decode::<KeyPossession>(&envelope.payload)
-        .map_err(|error| invalid(&error.to_string()))?;
-    if possession.ledger != context.charter.ledger {
-        return Err(invalid("it names another ledger"));
-    }
-    if envelope.verify(&possession.key).is_err() {
-        return Err(invalid("it is not signed by the key that it carries"));
-    }
+    Ok(keys)
+}
+
+/// A key is enrolled once ever, and never one of the ledger's own.
+fn check_new(context: &Context<'_>, key: KeyId) -> Result<(), Halt> {
     let charter = &context.charter.charter;
-    let key = possession.key.id();
     if [charter.record_key.id(), charter.checkpoint_key.id()].contains(&key) {
         return Err(Code::KeyEnrolled.into());
     }
-    context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)?;
-    Ok(possession)
+    context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)
 }
 
 /// What an act changes once it has its quorum.
@@ -328,8 +345,7 @@ fn bring_about(
     match act {
         Act::Enrol { possessions, principal, roles } => {
             let mut effects = effects;
-            for envelope in possessions {
-                let public = check_possession(context, envelope)?.key;
+            for public in new_keys(context, possessions, principal)? {
                 let key = Key::PublicKey(public.id());
                 let state = KeyState {
                     principal: principal.clone(),

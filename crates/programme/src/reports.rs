@@ -146,7 +146,7 @@ pub(crate) fn reverse(context: Context<'_>, body: &Reversal) -> Result<Effects, 
             };
             let mut draft = reversal(&context, body, &undo.entry)?;
             draft.about = Some(disbursements::about(id, state));
-            let stage = undo.before.clone().with_hold_of(&draft.lines);
+            let stage = undo.before.clone().restored_by(&draft.lines);
             let state = DisbursementState { stage, undo: None, ..state.clone() };
             Ok(Effects::default().set(key, state).post(draft))
         }
@@ -158,7 +158,7 @@ fn reversal(context: &Context<'_>, body: &Reversal, posted: &PostedEntry) -> Res
         return Err(Code::NothingToReverse.into());
     }
     let entry = Entry {
-        id: posted.id.clone(),
+        id: posted.id,
         effective: context.today(),
         lines: posted.lines.clone(),
         reverses: None,

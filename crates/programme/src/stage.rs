@@ -60,7 +60,7 @@ pub struct Owed {
     pub payable: Money,
     /// To whom.
     pub creditor: Creditor,
-    /// Whether it was released before and came back; then it lapses no more.
+    /// Whether it was released before and came back, or its release was undone; then it lapses no more.
     pub came_back: bool,
 }
 
@@ -212,13 +212,16 @@ impl Stage {
         }
     }
 
-    /// The same stage, resting on the hold that a reversal placed in the stead of the one it reversed.
-    pub(crate) fn with_hold_of(self, reversal: &[Line]) -> Stage {
+    /// The stage that a reversal goes back to: it rests on the hold that the reversal placed in the stead of the one that
+    /// was resolved. A payment whose release is undone was on its way once and lapses no more; its time may have run
+    /// out long ago, and the log would lack the lapse from the moment of the reversal on.
+    pub(crate) fn restored_by(self, reversal: &[Line]) -> Stage {
         let placed = reversal.iter().find_map(|line| match &line.action {
             ledger::entry::Action::Hold(hold) => Some(hold.clone()),
             _ => None,
         });
         match (self, placed) {
+            (Stage::Due(owed), _) => Stage::Due(Owed { came_back: true, ..owed }),
             (Stage::Released(sent), Some(hold)) => Stage::Released(Sent { hold, ..sent }),
             (stage, _) => stage,
         }

@@ -57,12 +57,7 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// The double-entry part.
     pub fn entry(&self) -> Entry {
-        Entry {
-            id: self.id.clone(),
-            effective: self.effective,
-            lines: self.lines.clone(),
-            reverses: self.reverses.clone(),
-        }
+        Entry { id: self.id, effective: self.effective, lines: self.lines.clone(), reverses: self.reverses }
     }
 }
 

@@ -6,6 +6,7 @@
 //! `programme`. The bytes are specified in `docs/spec/records.md`.
 
 pub mod assets;
+pub mod bundle;
 pub mod cases;
 pub mod disbursements;
 pub mod governance;

@@ -1,0 +1,179 @@
+//! What can be done to records without knowing the log: parsing, hashing and signatures, a chunk at a time and on all
+//! cores.
+//!
+//! A key's id is the hash of the key, so a key needs no other proof than that an earlier record carries it: the founding
+//! record the custodians' and the ledger's own, a proposal those that it would enrol. A chunk therefore goes through
+//! three steps: parse all in parallel, collect keys in order, verify all in parallel. Whether a key may do what a record
+//! says is for the rules.
+
+use std::collections::HashMap;
+use std::{io, mem, thread};
+
+use records::governance::{Act, KeyPossession};
+use records::{Body, Payload, Record, Verified};
+use signing::digest::Digest;
+use signing::keys::{KeyId, PublicKey};
+
+/// The most records of a chunk.
+const RECORDS_MAX: usize = 4096;
+
+/// The most bytes of a chunk's lines, by which reading stops.
+const BYTES_MAX: usize = 16 << 20;
+
+/// What is wrong with a record by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub code: &'static str,
+    pub reason: String,
+}
+
+/// One line on its way through the steps.
+pub(crate) struct Item {
+    /// The line's number in the file.
+    pub line: u64,
+    bytes: Vec<u8>,
+    leaf_hash: Digest,
+    step: Step,
+}
+
+enum Step {
+    Read,
+    Parsed(Box<Record>, Vec<PublicKey>),
+    Verified(Box<Verified>, usize),
+    Wrong(Wrong),
+}
+
+/// A record whose bytes and signature hold.
+pub(crate) struct Checked {
+    pub record: Box<Verified>,
+    pub leaf_hash: Digest,
+    /// How many nested proofs of possession it carries. The rules verify them.
+    pub possessions: usize,
+}
+
+/// Lines that are checked together.
+#[derive(Default)]
+pub(crate) struct Chunk {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Adds a line.
+    pub fn push(&mut self, line: u64, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        self.items.push(Item { line, bytes, leaf_hash: translog::tree::EMPTY_ROOT, step: Step::Read });
+    }
+
+    /// Whether it is to be checked before more is read.
+    pub fn is_full(&self) -> bool {
+        self.items.len() >= RECORDS_MAX || self.bytes >= BYTES_MAX
+    }
+
+    /// Checks every record by itself; `keys` are those that earlier chunks carried, and gain this one's.
+    pub fn check(mut self, keys: &mut HashMap<KeyId, PublicKey>) -> io::Result<Vec<Item>> {
+        on_all_cores(&mut self.items, Item::parse)?;
+        for item in &mut self.items {
+            item.collect_keys(keys);
+        }
+        let keys = &*keys;
+        on_all_cores(&mut self.items, |item| item.verify(keys))?;
+        Ok(self.items)
+    }
+}
+
+impl Item {
+    /// The record, or what is wrong with it.
+    pub fn outcome(self) -> Result<Checked, Wrong> {
+        match self.step {
+            Step::Verified(record, possessions) => {
+                Ok(Checked { record, leaf_hash: self.leaf_hash, possessions })
+            }
+            Step::Wrong(wrong) => Err(wrong),
+            // `Chunk::check` takes every item through every step, and fails where it cannot.
+            Step::Read | Step::Parsed(..) => {
+                Err(Wrong { code: "unchecked", reason: "the record was not checked".to_owned() })
+            }
+        }
+    }
+
+    fn parse(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        // A record's leaf is the only line from which it parses, so this is the hash of its leaf.
+        self.leaf_hash = translog::tree::leaf_hash(&bytes);
+        self.step = match Record::parse_leaf(&bytes) {
+            Ok(record) => {
+                let carried = carried_keys(record.payload());
+                Step::Parsed(Box::new(record), carried)
+            }
+            Err(error) => Step::Wrong(Wrong { code: error.code(), reason: error.to_string() }),
+        };
+    }
+
+    fn collect_keys(&mut self, keys: &mut HashMap<KeyId, PublicKey>) {
+        let Step::Parsed(record, carried) = &self.step else { return };
+        let is_founding = matches!(record.payload(), Payload::Founding(_));
+        let signed = record.envelope().key_id;
+        // The founding record is the only one that may be signed by a key that it carries itself.
+        let is_known =
+            keys.contains_key(&signed) || (is_founding && carried.iter().any(|k| k.id() == signed));
+        for key in carried {
+            keys.entry(key.id()).or_insert_with(|| key.clone());
+        }
+        if !is_known {
+            let reason = format!("it is signed by key {signed}, which no earlier record carries");
+            self.step = Step::Wrong(Wrong { code: "key_unknown", reason });
+        }
+    }
+
+    fn verify(&mut self, keys: &HashMap<KeyId, PublicKey>) {
+        let Step::Parsed(..) = self.step else { return };
+        let Step::Parsed(record, carried) = mem::replace(&mut self.step, Step::Read) else { return };
+        // `collect_keys` left only records whose key is there.
+        let Some(key) = keys.get(&record.envelope().key_id) else { return };
+        let possessions = if record.kind() == records::Kind::Proposal { carried.len() } else { 0 };
+        self.step = match record.verify(key) {
+            Ok(verified) => Step::Verified(Box::new(verified), possessions),
+            Err(error) => Step::Wrong(Wrong { code: "bad_signature", reason: error.to_string() }),
+        };
+    }
+}
+
+/// The keys that a record carries. What is no proof of possession carries none; the rules refuse it.
+fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
+    match payload {
+        Payload::Founding(founding) => {
+            let charter = &founding.body;
+            let custodians = charter.custodians.iter().map(|custodian| custodian.key.clone());
+            custodians.chain([charter.record_key.clone(), charter.checkpoint_key.clone()]).collect()
+        }
+        Payload::Instruction(_, body) => match &**body {
+            Body::Proposal(proposal) => match &proposal.act {
+                Act::Enrol { possessions, .. } => possessions
+                    .iter()
+                    .filter(|envelope| envelope.payload_type == KeyPossession::PAYLOAD_TYPE)
+                    .filter_map(|envelope| {
+                        signing::canonical::decode::<KeyPossession>(&envelope.payload).ok()
+                    })
+                    .map(|possession| possession.key)
+                    .collect(),
+                Act::Policy { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
+            },
+            _ => vec![],
+        },
+        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => vec![],
+    }
+}
+
+/// Does something to every item, shared out among the cores. Fails only where no thread can be started.
+fn on_all_cores(items: &mut [Item], work: impl Fn(&mut Item) + Sync) -> io::Result<()> {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let share = items.len().div_ceil(cores).max(1);
+    let work = &work;
+    thread::scope(|scope| {
+        for items in items.chunks_mut(share) {
+            thread::Builder::new().spawn_scoped(scope, move || items.iter_mut().for_each(work))?;
+        }
+        Ok(())
+    })
+}

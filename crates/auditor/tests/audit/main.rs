@@ -1,0 +1,10 @@
+//! The auditor against a whole ledger: one that holds, and the same one wrong in every way that we could think of.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod forged;
+mod ledger;
+mod staff;
+mod story;
+mod tampered;
+mod verified;
