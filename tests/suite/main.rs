@@ -1,1 +1,11 @@
 //! The integration tests: one binary, its modules by subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod authorisation;
+mod bad_input;
+mod crash;
+mod evidence;
+mod foreign;
+mod oracle;
+mod tidy;

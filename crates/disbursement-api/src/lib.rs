@@ -1,1 +1,17 @@
-//! disbursement-api
+//! The service: one door for writes, and plain resources to read.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
+//! | [`publisher`] | checks what was committed and signs its head |
+//! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
+//! | [`problem`] | what a caller is told when something is not done |
+//!
+//! There is no rule about money here (that is `programme`) and no SQL (that is `store`).
+
+pub mod app;
+mod auth;
+pub mod pipeline;
+pub mod problem;
+mod publisher;
+pub mod routes;

@@ -213,7 +213,8 @@ fn taken_into_custody(context: &Context<'_>, body: &records::assets::Custody) ->
 }
 
 fn forfeiture(context: &Context<'_>, body: &Forfeiture) -> Result<Vec<Line>, Halt> {
-    let (from, to) = two_funds(context, (&body.fund, FundKind::Fiduciary), (&body.to_fund, FundKind::Spendable))?;
+    let (from, to) =
+        two_funds(context, (&body.fund, FundKind::Fiduciary), (&body.to_fund, FundKind::Spendable))?;
     let banks = [bank_currency(context, &body.bank)?, bank_currency(context, &body.to_bank)?, to.currency];
     let shares = body.costs.iter().chain(&body.claims).map(|share| share.amount);
     check_amounts(from.currency, &banks, [body.gross].into_iter().chain(shares.clone()))?;

@@ -87,10 +87,8 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
     context.require(&[Role::Preparer])?;
     let Context { view, at, policy, .. } = context;
     let fund = assets::fund_of_kind(&context, &body.fund, FundKind::Spendable)?;
-    let offer = view.find::<OfferVersionState>(&Key::OfferVersion(
-        body.offer.offer.clone(),
-        body.offer.version.0,
-    ))?;
+    let offer =
+        view.find::<OfferVersionState>(&Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0))?;
     let benefit =
         offer.and_then(|offer| offer.benefits.iter().find(|benefit| benefit.benefit == body.benefit));
     let offered = benefit.map(|benefit| match &benefit.kind {
@@ -115,8 +113,7 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         Some(ScreeningOutcome::Refused) => return Err(Code::ScreeningRefused.into()),
         Some(ScreeningOutcome::Cleared) => {}
     }
-    let (offered, in_kind) =
-        offered.filter(|_| body.occurrence == Integer(1)).ok_or(Code::BenefitUnknown)?;
+    let (offered, in_kind) = offered.filter(|_| body.occurrence == Integer(1)).ok_or(Code::BenefitUnknown)?;
     let is_offered = if in_kind { body.amount.amount() <= offered.amount() } else { body.amount == offered };
     if !is_offered {
         return Err(
@@ -541,9 +538,7 @@ fn check_kept(context: &Context<'_>, body: &BankReturn) -> Result<(), Halt> {
     let key = Key::Disbursement(body.disbursement.clone());
     let Some(state) = context.view.find::<DisbursementState>(&key)? else { return Ok(()) };
     match &state.stage {
-        Stage::Released(sent) | Stage::Paid(sent)
-            if body.kept.amount() > sent.owed.payable.amount() =>
-        {
+        Stage::Released(sent) | Stage::Paid(sent) if body.kept.amount() > sent.owed.payable.amount() => {
             Err(Refusal::with(Code::AmountsDoNotAddUp, "the bank cannot keep more than was paid").into())
         }
         _ => Ok(()),

@@ -157,12 +157,8 @@ fn reversal(context: &Context<'_>, body: &Reversal, posted: &PostedEntry) -> Res
     if posted.id != body.entry {
         return Err(Code::NothingToReverse.into());
     }
-    let entry = Entry {
-        id: posted.id,
-        effective: context.today(),
-        lines: posted.lines.clone(),
-        reverses: None,
-    };
+    let entry =
+        Entry { id: posted.id, effective: context.today(), lines: posted.lines.clone(), reverses: None };
     let reversal = entry
         .reversal(context.entry_id(), context.today())
         .map_err(|error| Refusal::with(Code::NothingToReverse, error.to_string()))?;

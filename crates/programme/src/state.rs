@@ -155,3 +155,42 @@ impl<'a> View<'a> {
         Ok(found.cloned().unwrap_or(Balance { amount: zero, held: zero }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entity::AssetState;
+
+    /// What a partial state does not know is never taken for absent, whichever way a guard asks.
+    #[test]
+    fn what_is_not_loaded_is_missing() {
+        let key = Key::Asset("a1".parse().unwrap());
+        let balance = BalanceKey {
+            account: "7300".parse().unwrap(),
+            fund: "f1".parse().unwrap(),
+            currency: "USD".parse().unwrap(),
+        };
+        let missing = Halt::Missing(vec![key.clone()]);
+        let mut partial = State::partial();
+        let view = View(&partial);
+        assert_eq!(view.need([key.clone()]), Err(missing.clone()));
+        assert_eq!(view.find::<AssetState>(&key), Err(missing.clone()));
+        assert_eq!(view.get::<AssetState>(&key, Code::AssetUnknown), Err(missing.clone()));
+        assert_eq!(view.must_be_absent(&key, Code::AssetExists), Err(missing));
+        assert_eq!(view.balance(&balance), Err(Halt::Missing(vec![Key::Balance(balance.clone())])));
+
+        partial.load(key.clone(), None);
+        partial.load(Key::Balance(balance.clone()), None);
+        for known in [&partial, &State::complete()] {
+            let view = View(known);
+            assert_eq!(view.need([key.clone()]), Ok(()));
+            assert_eq!(view.find::<AssetState>(&key), Ok(None));
+            assert_eq!(view.get::<AssetState>(&key, Code::AssetUnknown), Err(Code::AssetUnknown.into()));
+            assert_eq!(view.must_be_absent(&key, Code::AssetExists), Ok(()));
+            assert_eq!(view.balance(&balance), Ok(Balance::zero(balance.currency)));
+        }
+
+        partial.load(key.clone(), Some(AssetState { fiduciary: None }.into_entity()));
+        assert_eq!(View(&partial).must_be_absent(&key, Code::AssetExists), Err(Code::AssetExists.into()));
+    }
+}

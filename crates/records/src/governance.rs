@@ -138,10 +138,10 @@ pub struct FoundingCustodian {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// How many different persons a report of the bank takes, the first included.
-    pub bank_report_persons: Integer,
     /// Approval bands, by currency and rising; an amount above the highest band of its currency cannot be requested.
     pub bands: Vec<Band>,
+    /// How many different persons a report of the bank takes, the first included.
+    pub bank_report_persons: Integer,
     /// The oldest basis that an instruction may have, in seconds.
     pub basis_age_s: Integer,
     /// The channels by which a payment may go out.

@@ -180,7 +180,8 @@ pub struct InstructionId(uuid::Uuid);
 impl InstructionId {
     /// The id of a UUID, which must be of version 7.
     pub fn from_uuid(uuid: uuid::Uuid) -> Result<Self, ScalarError> {
-        if uuid.get_version_num() == 7 { Ok(InstructionId(uuid)) } else { Err(ScalarError::InstructionId) }
+        let is_v7 = uuid.get_version_num() == 7 && uuid.get_variant() == uuid::Variant::RFC4122;
+        if is_v7 { Ok(InstructionId(uuid)) } else { Err(ScalarError::InstructionId) }
     }
 
     /// The UUID.
@@ -250,6 +251,7 @@ mod tests {
             "01890a5dac96774bbcceb302099a8057",
             "{01890a5d-ac96-774b-bcce-b302099a8057}",
             "9b2f4b6e-7c1d-4c58-9f0e-5f0d5e1c2a3b",
+            "01890a5d-ac96-774b-3cce-b302099a8057",
         ] {
             assert!(bad.parse::<InstructionId>().is_err(), "{bad}");
         }

@@ -1,5 +1,26 @@
 //! store: where the ledger is kept. Only this crate contains SQL.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`embedded`], [`migrate`] | the server of our own, and the schema |
+//! | [`pool`], [`session`] | connections, each with one role |
+//! | [`load`], [`rows`], [`writer`] | what the posting pipeline reads and appends |
+//! | [`log`], [`hashes`], [`register`] | what the publisher reads and writes, and proofs |
+//! | [`queries`] | what readers ask |
 
+mod append;
 pub mod embedded;
+pub mod error;
+pub mod hashes;
+pub mod load;
+pub mod log;
 pub mod migrate;
+pub mod pool;
+pub mod queries;
 pub mod register;
+pub mod rows;
+pub mod session;
+pub mod writer;
+
+pub use error::{Fault, StoreError};
+pub use pool::{Databases, PoolSizes};

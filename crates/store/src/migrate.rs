@@ -1,8 +1,9 @@
 //! Brings a database to the schema of `migrations/`, which this program carries. Not the schema itself, and not the
 //! roles' passwords.
 
+pub use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, NoTls};
 
 mod sql {
     refinery::embed_migrations!("../../migrations");
@@ -17,6 +18,8 @@ const LOCK_KEY: i64 = i64::from_be_bytes(*b"migrate\0");
 pub enum MigrateError {
     #[error("cannot make the database {name}")]
     Create { name: String, source: tokio_postgres::Error },
+    #[error("cannot connect in order to migrate the database")]
+    Connect(#[source] tokio_postgres::Error),
     #[error("cannot take turns with other migrations")]
     Lock(#[source] tokio_postgres::Error),
     #[error("cannot migrate the database")]
@@ -33,6 +36,13 @@ pub async fn migrate(admin: &mut Client) -> Result<(), MigrateError> {
     migrated.map_err(|error| MigrateError::Migrate(Box::new(error)))?;
     unlocked.map_err(MigrateError::Lock)?;
     Ok(())
+}
+
+/// As [`migrate`], on a connection of its own.
+pub async fn migrate_at(admin: &Config) -> Result<(), MigrateError> {
+    let (mut client, connection) = admin.connect(NoTls).await.map_err(MigrateError::Connect)?;
+    tokio::spawn(connection);
+    migrate(&mut client).await
 }
 
 /// Makes the database `name` if it is not there, in UTF-8 and ordered by bytes wherever it runs. `admin` connects to

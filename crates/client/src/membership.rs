@@ -1,0 +1,127 @@
+//! Whose home it is and which ledger it belongs to; joining a ledger by its id.
+
+use ledger::id::PrincipalId;
+use records::governance::{Founding, KeyPossession};
+use records::scalar::Token;
+use records::{Payload, Record};
+use serde::{Deserialize, Serialize};
+use signing::canonical;
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::{KeyId, PublicKey, SecretKey};
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::home::{FOUNDING, Home, IDENTITY, LEDGER};
+
+/// Whose home it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The id of the key.
+    pub key: KeyId,
+    /// The principal as which it signs.
+    pub principal: PrincipalId,
+    /// The key's public half.
+    pub public: PublicKey,
+}
+
+impl Identity {
+    /// The identity in a home.
+    pub fn read(home: &Home) -> Result<Identity, Error> {
+        home.read_json(IDENTITY)?.ok_or_else(|| Error::NoHome(home.dir().to_owned()))
+    }
+}
+
+/// The ledger that a home belongs to, as its founding record says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// The ledger's key for checkpoints.
+    pub checkpoint_key: PublicKey,
+    /// The hash of the founding record's leaf, which is the root at size 1.
+    pub founding_leaf: Digest,
+    /// The ledger's id: the digest of its founding record.
+    pub ledger: Digest,
+    /// The log's origin.
+    pub origin: Token,
+    /// The ledger's key for records.
+    pub record_key: PublicKey,
+    /// The service's address.
+    pub url: String,
+}
+
+impl Ledger {
+    /// The ledger that a home has joined.
+    pub fn read(home: &Home) -> Result<Ledger, Error> {
+        home.read_json(LEDGER)?.ok_or(Error::NotJoined)
+    }
+
+    /// What a founding record says, if its digest is the ledger's id and its own signature holds.
+    pub fn of_founding(envelope: &Envelope, ledger: Digest, url: &str) -> Result<(Ledger, Founding), Error> {
+        let wrong = |reason: String| Error::Founding { ledger: ledger.to_string(), reason };
+        if envelope.digest() != ledger {
+            return Err(wrong(format!("its digest is {}", envelope.digest())));
+        }
+        let record = Record::parse(envelope.clone()).map_err(|error| wrong(error.to_string()))?;
+        let Payload::Founding(founding) = record.payload() else {
+            return Err(wrong("it is a record of another kind".to_owned()));
+        };
+        let charter = &founding.body;
+        let signer = charter.custodians.iter().find(|custodian| custodian.key.id() == founding.key);
+        let signer = signer.ok_or_else(|| wrong("none of its custodians signed it".to_owned()))?;
+        envelope.verify(&signer.key).map_err(|error| wrong(error.to_string()))?;
+        let known = Ledger {
+            checkpoint_key: charter.checkpoint_key.clone(),
+            founding_leaf: record.leaf_hash(),
+            ledger,
+            origin: charter.origin.clone(),
+            record_key: charter.record_key.clone(),
+            url: url.to_owned(),
+        };
+        Ok((known, (**founding).clone()))
+    }
+
+    /// Keeps the ledger and its founding record in a home that belongs to no other ledger.
+    pub fn keep(&self, home: &Home, founding: &Envelope) -> Result<(), Error> {
+        match home.read_json::<Ledger>(LEDGER)? {
+            Some(other) if other.ledger != self.ledger => Err(Error::OtherLedger(other.ledger.to_string())),
+            _ => {
+                home.write_json(FOUNDING, founding)?;
+                home.write_json(LEDGER, self)
+            }
+        }
+    }
+}
+
+/// Joins a ledger: learns its keys from the founding record, which must have the digest that the person was given.
+pub fn join(
+    home: &Home,
+    connection: &Connection,
+    key: &SecretKey,
+    ledger: Digest,
+) -> Result<(Ledger, Founding), Error> {
+    let envelope: Envelope = connection.get("/v1/founding", key)?;
+    let (known, founding) = Ledger::of_founding(&envelope, ledger, connection.url())?;
+    known.keep(home, &envelope)?;
+    Ok((known, founding))
+}
+
+/// The envelope by which a principal proves to the custodians that it holds its key.
+pub fn possession(identity: &Identity, key: &SecretKey, ledger: Digest) -> Envelope {
+    let possession =
+        KeyPossession { key: key.public().clone(), ledger, principal: identity.principal.clone() };
+    Envelope::sign(key, KeyPossession::PAYLOAD_TYPE, canonical::encode(&possession))
+}
+
+/// What a key-possession envelope says, if it is signed by the key that it carries.
+pub fn read_possession(envelope: &Envelope) -> Result<KeyPossession, Error> {
+    let bad = |reason: String| Error::Build(format!("this is no key possession: {reason}"));
+    if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
+        return Err(bad("it is an envelope of another kind".to_owned()));
+    }
+    let possession: KeyPossession =
+        canonical::decode(&envelope.payload).map_err(|error| bad(error.to_string()))?;
+    envelope.verify(&possession.key).map_err(|error| bad(error.to_string()))?;
+    Ok(possession)
+}

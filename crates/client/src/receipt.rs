@@ -1,0 +1,61 @@
+//! The proof that the log holds a record: envelope, position, inclusion proof and signed checkpoint.
+//!
+//! Whoever knows the ledger's origin and checkpoint key verifies it offline. It does not say that the record took any
+//! effect; that follows from the log by replay.
+
+use records::scalar::Integer;
+use records::{Record, RecordError};
+use serde::{Deserialize, Serialize};
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::PublicKey;
+use translog::checkpoint::{Checkpoint, CheckpointError};
+use translog::proof::{ProofError, verify_inclusion};
+use translog::tree::leaf_hash;
+
+/// A receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The ledger's signed note.
+    pub checkpoint: String,
+    /// The record.
+    pub envelope: Envelope,
+    /// The inclusion proof (RFC 6962 section 2.1.1).
+    pub hashes: Vec<Digest>,
+    /// Where in the log it stands.
+    pub position: Integer,
+}
+
+/// Why a receipt proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// The checkpoint is not the ledger's.
+    #[error("the receipt's checkpoint does not hold: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The proof does not lead to the checkpoint's root.
+    #[error("the receipt's record is not in the log at that position: {0}")]
+    Inclusion(#[from] ProofError),
+    /// The envelope is no record.
+    #[error("the receipt's envelope is no record: {0}")]
+    Record(#[from] RecordError),
+}
+
+/// What a receipt proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The record, whose signer's own signature is not checked here.
+    pub record: Record,
+    /// The checkpoint that covers it.
+    pub checkpoint: Checkpoint,
+}
+
+impl Receipt {
+    /// Checks the receipt against the ledger's origin and checkpoint key.
+    pub fn verify(&self, origin: &str, checkpoint_key: &PublicKey) -> Result<Proven, ReceiptError> {
+        let checkpoint = Checkpoint::parse_and_verify(&self.checkpoint, origin, checkpoint_key)?;
+        let leaf = leaf_hash(&self.envelope.encode());
+        verify_inclusion(leaf, self.position.0, checkpoint.size, &self.hashes, checkpoint.root)?;
+        Ok(Proven { record: Record::parse(self.envelope.clone())?, checkpoint })
+    }
+}

@@ -1,0 +1,6 @@
+//! The client against a service in memory that can be told to misbehave.
+
+mod fake;
+mod keeping;
+mod submit;
+mod words;

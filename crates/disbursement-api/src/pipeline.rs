@@ -1,0 +1,306 @@
+//! The posting pipeline: the one way in which the log grows.
+//!
+//! Whoever calls [`Pipeline::submit`] has its envelopes parsed and their signatures verified on all cores, outside any
+//! transaction, and then waits. One task, the writer, takes what has arrived as a *group*, up to a limit, and in one
+//! transaction locks the head row, loads entities, decides and applies in memory, signs entries, writes everything and
+//! commits. The publisher ([`crate::publisher`]) signs the head afterwards; a caller is answered when a stored checkpoint
+//! covers its records, or after [`Settings::receipt_wait`] without one.
+//!
+//! **Round trips.** A group takes two: `BEGIN`, the head's lock, what has to lapse and the keys that its records are known
+//! to need; then every write and `COMMIT`. Where a guard asks for more (balances, whose accounts depend on what was
+//! loaded; the principals behind earlier approvals), the missing keys of *all* remaining records are loaded in one more
+//! round trip, and no record waits for more than three loads. A lapse, and a record that needs what an earlier one of its
+//! own group brings about, can add a round. A group in which nothing was accepted ends with a rollback.
+//!
+//! **Limits.** At most [`Settings::queue_limit`] instructions wait or are being written; what comes above is refused at once
+//! ([`Unavailable::QueueFull`]). A group takes submissions as long as together they have at most
+//! [`Settings::group_limit`] instructions; a submission is never split, and one alone may have up to the queue's limit. So
+//! a group is bounded, and each table takes one statement for it.
+//!
+//! **No deadlock.** A transaction's first lock is the head row, always, and it is kept until the end; within a process there
+//! is one writer. No two writers ever hold anything else at once.
+//!
+//! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
+//! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
+//! connection, which waits for the server to be done with the old one, and the group's first record is looked up. What a
+//! caller sends again is answered with its first position, so both are safe to repeat.
+//!
+//! What is *allowed* is not decided here: that is `programme`.
+
+mod attempt;
+mod check;
+mod clock;
+mod draft;
+mod incoming;
+mod outcome;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use ledger::id::PrincipalId;
+use ledger::time::Timestamp;
+use programme::Key;
+use programme::entity::{KeyState, PrincipalState, Stored};
+use records::governance::Role;
+use records::scalar::Token;
+use signing::dsse::{Envelope, EnvelopeError};
+use signing::keys::{KeyId, PublicKey, SecretKey};
+use store::load::{Loaded, Loader};
+use store::log::SignedHead;
+use store::{Databases, StoreError};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
+
+use crate::publisher::Publisher;
+pub(crate) use draft::has_keys_of;
+use incoming::{Incoming, Prepared};
+pub(crate) use writer::fence;
+use writer::{Job, Writer};
+
+/// How often a group's keys are loaded before a record is taken to ask for ever: no guard has more than three steps.
+const LOADS_MAX: u32 = 3;
+
+/// What the ledger signs with.
+#[derive(Debug)]
+pub struct LedgerKeys {
+    /// Signs groups, entries and lapses.
+    pub record: SecretKey,
+    /// Signs checkpoints.
+    pub checkpoint: SecretKey,
+    /// The log's origin, the first line of its checkpoints.
+    pub origin: Token,
+}
+
+/// How much the pipeline takes, and how long it waits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The most instructions of a group, unless one submission has more.
+    pub group_limit: usize,
+    /// The most instructions that wait or are being written.
+    pub queue_limit: usize,
+    /// The most lapses that a group takes while none is overdue by more than policy's grace.
+    pub lapse_limit: u32,
+    /// How long a submission waits for the checkpoint that covers it.
+    pub receipt_wait: Duration,
+    /// How often a quiet pipeline looks whether something has to lapse or the day's group is due.
+    pub tick: Duration,
+    /// How often the publisher, or whoever waits to become it, looks for what other processes did.
+    pub poll: Duration,
+    /// How long the writer tries to get the database back before it gives a group up.
+    pub patience: Duration,
+    /// The time, as an operator confirmed it when this process was started: its clock is then taken to be right
+    /// although the last group's time is far from it. Void where the clock itself is far from this.
+    pub confirm_clock: Option<Timestamp>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            group_limit: 1_000,
+            queue_limit: 10_000,
+            lapse_limit: 200,
+            receipt_wait: Duration::from_secs(5),
+            tick: Duration::from_secs(20),
+            poll: Duration::from_millis(200),
+            patience: Duration::from_secs(10),
+            confirm_clock: None,
+        }
+    }
+}
+
+/// What the tasks of one process share.
+pub(crate) struct Shared {
+    pub databases: Databases,
+    pub keys: Arc<LedgerKeys>,
+    pub register: PathBuf,
+    pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    pub settings: Settings,
+    /// Why nothing may be written, as the publisher sees it.
+    pub halted: watch::Sender<Option<Unavailable>>,
+    /// The latest checkpoint that is known to be stored.
+    pub checkpoint: watch::Sender<Option<SignedHead>>,
+    /// Wakes the publisher of this process.
+    pub grown: Notify,
+    /// Whether this process is the publisher, so that it need not be told through the database.
+    pub publishes: watch::Sender<bool>,
+    /// Enrolled keys by id. A key's bytes never change; whether it is valid is for the rules, under the head's lock.
+    known_keys: RwLock<HashMap<KeyId, PublicKey>>,
+}
+
+impl Shared {
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    pub fn known_key(&self, id: &KeyId) -> Option<PublicKey> {
+        self.known_keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub fn remember_key(&self, key: &PublicKey) {
+        self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(key.id(), key.clone());
+    }
+
+    /// Loads keys outside a transaction.
+    pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
+        let client = self.databases.service().await?;
+        Loader::cached(&client).await?.load(&client, keys).await
+    }
+}
+
+/// The pipeline. Clones are the same pipeline; when the last is dropped, what is queued is finished.
+#[derive(Clone)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    queue: mpsc::UnboundedSender<Job>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    stop: Arc<Notify>,
+}
+
+impl Pipeline {
+    /// Starts the writer and the publisher. The publisher waits its turn where another process holds the register.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn start(
+        databases: Databases,
+        keys: Arc<LedgerKeys>,
+        register: PathBuf,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        settings: Settings,
+    ) -> Pipeline {
+        let room = Arc::new(Semaphore::new(settings.queue_limit.min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared {
+            databases,
+            keys,
+            register,
+            clock: Box::new(clock),
+            settings,
+            halted: watch::Sender::new(None),
+            checkpoint: watch::Sender::new(None),
+            grown: Notify::new(),
+            publishes: watch::Sender::new(false),
+            known_keys: RwLock::default(),
+        });
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let stop = Arc::new(Notify::new());
+        let (written, finished) = watch::channel(false);
+        let writer = Writer::new(Arc::clone(&shared), jobs, Arc::clone(&stop), written);
+        let publisher = Publisher::new(Arc::clone(&shared), finished);
+        let tasks = vec![tokio::spawn(writer.run()), tokio::spawn(publisher.run())];
+        Pipeline { shared, room, queue, tasks: Arc::new(Mutex::new(tasks)), stop }
+    }
+
+    /// Submits envelopes, in their order. With [`Mode::All`], either every one is accepted or none is stored.
+    ///
+    /// Dropping the future withdraws nothing: what was queued is written all the same.
+    pub async fn submit(
+        &self,
+        envelopes: Vec<Result<Envelope, EnvelopeError>>,
+        mode: Mode,
+    ) -> Result<Submitted, Unavailable> {
+        let count = u32::try_from(envelopes.len()).map_err(|_| Unavailable::QueueFull)?;
+        if let Some(reason) = *self.shared.halted.borrow() {
+            return Err(reason);
+        }
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|error| match error {
+            TryAcquireError::Closed => Unavailable::ShuttingDown,
+            TryAcquireError::NoPermits => Unavailable::QueueFull,
+        })?;
+        let incoming = incoming::prepare(&self.shared, envelopes).await?;
+        let mut outcomes = vec![Outcome::NotTried; incoming.len()];
+        let mut places = Vec::new();
+        let mut items: Vec<Prepared> = Vec::new();
+        let mut is_whole = true;
+        for (index, one) in incoming.into_iter().enumerate() {
+            match one {
+                Incoming::Ready(item) => {
+                    places.push(index);
+                    items.push(*item);
+                }
+                Incoming::Settled(settled) => {
+                    is_whole = false;
+                    outcomes[index] = settled.into();
+                }
+            }
+        }
+        if items.is_empty() || (mode == Mode::All && !is_whole) {
+            return Ok(Submitted { outcomes, checkpoint: None });
+        }
+        let (answer, answered) = oneshot::channel();
+        let job = Job { items, mode, answer, _room: room };
+        self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
+        // Without an answer the writer is gone, and what became of the job is not known.
+        let answers = answered.await.map_err(|_| Unavailable::Unknown)??;
+        for (index, outcome) in places.into_iter().zip(answers) {
+            outcomes[index] = outcome;
+        }
+        let checkpoint = self.receipt(&outcomes).await;
+        Ok(Submitted { outcomes, checkpoint })
+    }
+
+    /// The stored checkpoint that covers every accepted record, if there is one in time.
+    async fn receipt(&self, outcomes: &[Outcome]) -> Option<String> {
+        let positions = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Accepted { position, .. } => Some(*position),
+            _ => None,
+        });
+        let last = positions.max()?;
+        let mut checkpoints = self.shared.checkpoint.subscribe();
+        let covers = |head: &Option<SignedHead>| head.as_ref().is_some_and(|head| head.size > last);
+        let waited =
+            tokio::time::timeout(self.shared.settings.receipt_wait, checkpoints.wait_for(covers)).await;
+        waited.ok()?.ok()?.as_ref().map(|head| head.note.clone())
+    }
+
+    /// Decides without storing: each envelope on its own, against the present state.
+    pub async fn check(
+        &self,
+        envelopes: Vec<Result<Envelope, EnvelopeError>>,
+    ) -> Result<Vec<Checked>, Unavailable> {
+        check::check(&self.shared, envelopes).await
+    }
+
+    /// An enrolled key, valid or not.
+    pub async fn key(&self, id: &KeyId) -> Result<Option<KeyState>, Unavailable> {
+        self.entity(Key::PublicKey(*id)).await
+    }
+
+    /// The roles that a principal holds now; none where there is no such principal.
+    pub async fn principal_roles(&self, principal: &PrincipalId) -> Result<Vec<Role>, Unavailable> {
+        let state: Option<PrincipalState> = self.entity(Key::Principal(principal.clone())).await?;
+        Ok(state.map(|state| state.at(self.shared.now()).clone()).unwrap_or_default())
+    }
+
+    async fn entity<T: Stored + Clone>(&self, key: Key) -> Result<Option<T>, Unavailable> {
+        let loaded = self.shared.load(vec![key]).await.map_err(Unavailable::of_read)?;
+        let entity = loaded.into_iter().find_map(|(_, entity)| entity);
+        Ok(entity.as_ref().and_then(T::of).cloned())
+    }
+
+    /// The latest stored checkpoint that this process knows of.
+    pub fn checkpoint(&self) -> Option<SignedHead> {
+        self.shared.checkpoint.borrow().clone()
+    }
+
+    /// Why nothing is written at present, where the publisher found a reason.
+    pub fn halted(&self) -> Option<Unavailable> {
+        *self.shared.halted.borrow()
+    }
+
+    /// Takes no more submissions, finishes what is queued, publishes the last head, and returns when that is done.
+    pub async fn shutdown(&self) {
+        self.room.close();
+        self.stop.notify_one();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the pipeline failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Envelopes as they arrive: parsed and verified on all cores, before the writer sees them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ledger::time::Timestamp;
+use programme::entity::{CharterState, Entity, KeyState};
+use programme::{At, Code, Halt, Key, Refusal, State, decide};
+use records::{Payload, Record, RecordError, Verified};
+use signing::digest::Digest;
+use signing::dsse::{Envelope, EnvelopeError};
+use signing::keys::{KeyId, PublicKey};
+
+use super::{Checked, Outcome, Shared, Unavailable};
+
+/// Up to this many envelopes are not worth the way to another thread.
+const INLINE: usize = 4;
+
+/// A verified record, and what can be computed without the state.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub record: Verified,
+    /// The hash of its leaf.
+    pub leaf: Digest,
+    /// The keys that its guards are known to ask for.
+    pub keys: Vec<Key>,
+}
+
+impl Prepared {
+    /// `now` is only there because a decision needs a time: the keys that are asked for first do not depend on it.
+    pub(super) fn of(record: Verified, now: Timestamp) -> Prepared {
+        let leaf = record.leaf_hash();
+        // A state that knows nothing answers which keys come first.
+        let keys = match decide(&State::partial(), At { position: 0, recorded_at: now }, &record) {
+            Err(Halt::Missing(keys)) => keys,
+            _ => Vec::new(),
+        };
+        Prepared { record, leaf, keys }
+    }
+}
+
+/// One envelope of a submission.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// A verified record.
+    Ready(Box<Prepared>),
+    /// It never reaches the rules.
+    Settled(Settled),
+}
+
+impl Incoming {
+    pub(super) fn ready(&self) -> Option<&Prepared> {
+        match self {
+            Incoming::Ready(item) => Some(item),
+            Incoming::Settled(_) => None,
+        }
+    }
+}
+
+/// What is settled without the state.
+#[derive(Debug, Clone)]
+pub(super) enum Settled {
+    Malformed(RecordError),
+    Refused { digest: Digest, refusal: Refusal },
+    BadSignature { digest: Digest },
+}
+
+impl From<Settled> for Outcome {
+    fn from(settled: Settled) -> Outcome {
+        match settled {
+            Settled::Malformed(error) => Outcome::Malformed(error),
+            Settled::Refused { digest, refusal } => Outcome::Refused { digest, refusal },
+            Settled::BadSignature { digest } => Outcome::BadSignature { digest },
+        }
+    }
+}
+
+impl From<Settled> for Checked {
+    fn from(settled: Settled) -> Checked {
+        match settled {
+            Settled::Malformed(error) => Checked::Malformed(error),
+            Settled::Refused { digest, refusal } => Checked::Refused { digest, refusal },
+            Settled::BadSignature { digest } => Checked::BadSignature { digest },
+        }
+    }
+}
+
+enum Step {
+    Done(Incoming),
+    /// Its key is not known to this process yet.
+    KeyNeeded(Box<Record>),
+}
+
+/// Parses and verifies.
+pub(super) async fn prepare(
+    shared: &Arc<Shared>,
+    envelopes: Vec<Result<Envelope, EnvelopeError>>,
+) -> Result<Vec<Incoming>, Unavailable> {
+    let is_alone = envelopes.len() == 1;
+    let known = Arc::clone(shared);
+    let steps = on_all_cores(envelopes, move |envelope| parse(&known, envelope, is_alone)).await?;
+    let needed: BTreeSet<KeyId> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::KeyNeeded(record) => Some(record.envelope().key_id),
+            Step::Done(_) => None,
+        })
+        .collect();
+    if needed.is_empty() {
+        return Ok(steps.into_iter().map(|step| finish(shared, step, None)).collect());
+    }
+    let ledger = load_keys(shared, needed).await?;
+    let known = Arc::clone(shared);
+    on_all_cores(steps, move |step| finish(&known, step, ledger)).await
+}
+
+fn finish(shared: &Shared, step: Step, ledger: Option<Digest>) -> Incoming {
+    match step {
+        Step::Done(incoming) => incoming,
+        Step::KeyNeeded(record) => verify_or_refuse(shared, *record, ledger),
+    }
+}
+
+fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: bool) -> Step {
+    let parsed = envelope.map_err(RecordError::from).and_then(Record::parse);
+    let record = match parsed {
+        Ok(record) => record,
+        Err(error) => return Step::Done(Incoming::Settled(Settled::Malformed(error))),
+    };
+    let refused = |code, detail: &str| {
+        let refusal = Refusal::with(code, detail);
+        Step::Done(Incoming::Settled(Settled::Refused { digest: record.digest(), refusal }))
+    };
+    let key = match record.payload() {
+        Payload::Founding(_) if !is_alone => {
+            return refused(Code::FoundingInvalid, "send the founding record alone");
+        }
+        // It brings its own key.
+        Payload::Founding(founding) => {
+            let custodians = &founding.body.custodians;
+            let key = custodians.iter().map(|custodian| &custodian.key).find(|key| key.id() == founding.key);
+            match key {
+                Some(key) => Some(key.clone()),
+                None => return refused(Code::FoundingInvalid, "no custodian has the key that signed"),
+            }
+        }
+        _ if record.kind().signed_by_ledger() => {
+            return refused(Code::RoleMissing, "the ledger alone writes groups, entries and lapses");
+        }
+        _ => shared.known_key(&record.envelope().key_id),
+    };
+    match key {
+        Some(key) => Step::Done(verify(shared, record, &key)),
+        None => Step::KeyNeeded(Box::new(record)),
+    }
+}
+
+fn verify(shared: &Shared, record: Record, key: &PublicKey) -> Incoming {
+    let digest = record.digest();
+    match record.verify(key) {
+        Ok(record) => Incoming::Ready(Box::new(Prepared::of(record, shared.now()))),
+        Err(_) => Incoming::Settled(Settled::BadSignature { digest }),
+    }
+}
+
+/// Without the key, a signature cannot be checked: the rules' refusals that come no later than `key_unknown`.
+fn verify_or_refuse(shared: &Shared, record: Record, ledger: Option<Digest>) -> Incoming {
+    if let Some(key) = shared.known_key(&record.envelope().key_id) {
+        return verify(shared, record, &key);
+    }
+    let code = match (ledger, record.payload()) {
+        (None, _) => Code::LedgerNotFounded,
+        (Some(ledger), Payload::Instruction(header, _)) if header.ledger != ledger => Code::WrongLedger,
+        _ => Code::KeyUnknown,
+    };
+    Incoming::Settled(Settled::Refused { digest: record.digest(), refusal: code.into() })
+}
+
+/// Learns the enrolled ones of these keys, and which ledger this is.
+async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Digest>, Unavailable> {
+    let keys = ids.into_iter().map(Key::PublicKey).chain([Key::Charter]).collect();
+    let mut ledger = None;
+    for (_, entity) in shared.load(keys).await.map_err(Unavailable::of_read)? {
+        match entity {
+            Some(Entity::PublicKey(KeyState { public, .. })) => shared.remember_key(&public),
+            Some(Entity::Charter(CharterState { ledger: found, .. })) => ledger = Some(found),
+            _ => {}
+        }
+    }
+    Ok(ledger)
+}
+
+/// Maps a list, in order, a part of it on each core.
+async fn on_all_cores<T, R>(
+    items: Vec<T>,
+    map: impl Fn(T) -> R + Send + Sync + 'static,
+) -> Result<Vec<R>, Unavailable>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    if items.len() <= INLINE {
+        return Ok(items.into_iter().map(map).collect());
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let part = items.len().div_ceil(cores);
+    let map = Arc::new(map);
+    let mut rest = items.into_iter();
+    let mut tasks = Vec::with_capacity(cores);
+    loop {
+        let chunk: Vec<T> = rest.by_ref().take(part).collect();
+        if chunk.is_empty() {
+            break;
+        }
+        let map = Arc::clone(&map);
+        tasks.push(tokio::task::spawn_blocking(move || chunk.into_iter().map(&*map).collect::<Vec<R>>()));
+    }
+    let mut mapped = Vec::new();
+    for task in tasks {
+        mapped.extend(task.await.map_err(|error| {
+            tracing::error!(%error, "envelopes could not be verified");
+            Unavailable::Internal
+        })?);
+    }
+    Ok(mapped)
+}

@@ -1,0 +1,321 @@
+//! The writer: one task that takes what has arrived and appends it, group by group.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use signing::keys::Signature;
+use store::register::{self, Epoch, RegisterState};
+use store::{Fault, StoreError, log};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::attempt::Attempt;
+use super::clock::Confirmed;
+use super::incoming::Prepared;
+use super::{Mode, Outcome, Shared, Unavailable};
+
+/// Between two attempts to get the database back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A submission, verified, and where its answer goes.
+pub(super) struct Job {
+    pub items: Vec<Prepared>,
+    pub mode: Mode,
+    pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
+    /// Its place in the queue, free again when it is answered.
+    pub _room: OwnedSemaphorePermit,
+}
+
+/// The task.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    stop: Arc<Notify>,
+    /// Tells the publisher that nothing more will come.
+    written: watch::Sender<bool>,
+    connection: Option<store::writer::Writer>,
+    confirmed: Confirmed,
+    /// Whether the register was there, so that its absence means something.
+    saw_register: bool,
+    /// Whether the last group found the database, so that the next one may wait for it.
+    is_up: bool,
+    /// Whether more has to lapse than the last group took.
+    has_more: bool,
+}
+
+/// Why an attempt to append a group ended.
+pub(super) enum Failed {
+    /// Nothing was written; the same may work on a new connection.
+    Lost,
+    /// The connection was lost while the group was committed.
+    Doubt(Doubt),
+    /// A constraint refused what the rules allowed.
+    Refused,
+    /// Nothing was written, and trying again does not help.
+    Stop(Unavailable),
+}
+
+/// A group that is in the log or not.
+pub(super) struct Doubt {
+    pub first: u64,
+    pub signature: Signature,
+    pub answers: Vec<Vec<Outcome>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        jobs: mpsc::UnboundedReceiver<Job>,
+        stop: Arc<Notify>,
+        written: watch::Sender<bool>,
+    ) -> Writer {
+        let confirmed = Confirmed::new(shared.settings.confirm_clock, shared.now());
+        Writer {
+            shared,
+            jobs,
+            stop,
+            written,
+            connection: None,
+            confirmed,
+            saw_register: false,
+            is_up: true,
+            has_more: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut kept: Option<Job> = None;
+        let stop = Arc::clone(&self.stop);
+        loop {
+            let pause = if self.has_more { Duration::ZERO } else { self.shared.settings.tick };
+            let first = match kept.take() {
+                Some(job) => Some(job),
+                None => tokio::select! {
+                    biased;
+                    () = stop.notified() => {
+                        // What is queued already still comes out of the queue.
+                        self.jobs.close();
+                        continue;
+                    }
+                    job = self.jobs.recv() => match job {
+                        Some(job) => Some(job),
+                        None => break,
+                    },
+                    () = tokio::time::sleep(pause) => None,
+                },
+            };
+            let mut size = first.as_ref().map_or(0, |job| job.items.len());
+            let mut group: VecDeque<Job> = first.into_iter().collect();
+            while !group.is_empty() && size < self.shared.settings.group_limit {
+                let Ok(job) = self.jobs.try_recv() else { break };
+                size += job.items.len();
+                if size > self.shared.settings.group_limit {
+                    kept = Some(job);
+                    break;
+                }
+                group.push_back(job);
+            }
+            if group.is_empty() {
+                self.tick().await;
+            } else {
+                self.post(group).await;
+            }
+        }
+        self.written.send_replace(true);
+    }
+
+    /// Without any job: what has to lapse, and the day's group.
+    async fn tick(&mut self) {
+        if let Err(Failed::Lost | Failed::Doubt(_)) = self.attempt(&[]).await {
+            // The next group, or the next tick, finds what became of it.
+            self.connection = None;
+        }
+    }
+
+    async fn post(&mut self, mut group: VecDeque<Job>) {
+        while !group.is_empty() {
+            match self.settle(group.make_contiguous()).await {
+                Ok(answers) => {
+                    for (job, outcomes) in group.drain(..answers.len()).zip(answers) {
+                        // Whoever asked may have gone; the record stays.
+                        let _ = job.answer.send(Ok(outcomes));
+                    }
+                }
+                // One of them, alone, will be refused again; the others need not suffer for it.
+                Err(Failed::Refused) if group.len() > 1 => {
+                    for job in group.drain(..) {
+                        let alone = self.settle(std::slice::from_ref(&job)).await;
+                        let answer = match alone {
+                            Ok(mut answers) => answers.pop().ok_or(Unavailable::Internal),
+                            Err(failed) => Err(failed.reason()),
+                        };
+                        let _ = job.answer.send(answer);
+                    }
+                }
+                Err(failed) => {
+                    for job in group.drain(..) {
+                        let _ = job.answer.send(Err(failed.reason()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends a group, however often the connection is lost, as long as patience allows. Answers the jobs of a beginning
+    /// of the list: all of them, except where a founding record has to stand alone.
+    async fn settle(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+        let patience = if self.is_up { self.shared.settings.patience } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
+        let mut doubt: Option<Doubt> = None;
+        loop {
+            let attempt = match doubt.take() {
+                None => self.attempt(jobs).await,
+                Some(open) => match self.resolve(open).await {
+                    Ok(Some(answers)) => Ok(answers),
+                    Ok(None) => self.attempt(jobs).await,
+                    Err(failed) => Err(failed),
+                },
+            };
+            match attempt {
+                Ok(answers) => {
+                    self.is_up = true;
+                    return Ok(answers);
+                }
+                Err(Failed::Lost) => {}
+                Err(Failed::Doubt(open)) => doubt = Some(open),
+                Err(failed) => return Err(failed),
+            }
+            self.connection = None;
+            if Instant::now() >= deadline {
+                self.is_up = false;
+                return Err(doubt.map_or(Failed::Lost, Failed::Doubt));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Reads the log to learn what became of a group.
+    async fn resolve(&mut self, doubt: Doubt) -> Result<Option<Vec<Vec<Outcome>>>, Failed> {
+        let logged = match self.connect().await {
+            Ok(()) => match &self.connection {
+                Some(connection) => connection.is_logged(doubt.first, &doubt.signature).await.map_err(failed),
+                None => Err(Failed::Lost),
+            },
+            Err(failed) => Err(failed),
+        };
+        match logged {
+            Ok(true) => {
+                self.shared.grown.notify_one();
+                Ok(Some(doubt.answers))
+            }
+            Ok(false) => Ok(None),
+            // Whatever the reason, it stays open.
+            Err(_) => Err(Failed::Doubt(doubt)),
+        }
+    }
+
+    /// Makes sure that there is a connection, to no older a server than the register has seen.
+    async fn connect(&mut self) -> Result<(), Failed> {
+        if self.connection.as_ref().is_some_and(|connection| !connection.client().is_closed()) {
+            return Ok(());
+        }
+        self.connection = None;
+        let connection = self.shared.databases.writer().await.map_err(failed)?;
+        match register::read(&self.shared.register) {
+            Ok(Some(state)) => {
+                self.saw_register = true;
+                fence(&state, connection.epoch()).map_err(Failed::Stop)?;
+            }
+            Ok(None) => {
+                let published = log::latest_checkpoint(connection.client()).await.map_err(failed)?;
+                if published.is_some() || self.saw_register {
+                    tracing::error!("the register is missing beside existing checkpoints");
+                    return Err(Failed::Stop(Unavailable::RegisterMissing));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the register cannot be used");
+                return Err(Failed::Stop(Unavailable::RegisterMissing));
+            }
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+        if let Some(reason) = *self.shared.halted.borrow() {
+            return Err(Failed::Stop(reason));
+        }
+        if self.saw_register && !self.shared.register.exists() {
+            tracing::error!("the register is gone");
+            self.connection = None;
+            return Err(Failed::Stop(Unavailable::RegisterMissing));
+        }
+        self.connect().await?;
+        let Some(connection) = self.connection.take() else {
+            return Err(Failed::Lost);
+        };
+        let group = Attempt { shared: &self.shared, connection: &connection, confirmed: self.confirmed };
+        let result = group.append(jobs).await;
+        // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
+        let is_clean = match &result {
+            Ok(_) => true,
+            Err(Failed::Lost | Failed::Doubt(_)) => false,
+            Err(Failed::Refused | Failed::Stop(_)) => connection.roll_back().await.is_ok(),
+        };
+        if is_clean {
+            self.connection = Some(connection);
+        }
+        let appended = result?;
+        self.has_more = appended.has_more;
+        if appended.is_written {
+            self.confirmed.used();
+            self.shared.grown.notify_one();
+        }
+        Ok(appended.answers)
+    }
+}
+
+impl Failed {
+    fn reason(&self) -> Unavailable {
+        match self {
+            Failed::Lost => Unavailable::Database,
+            Failed::Doubt(_) => Unavailable::Unknown,
+            Failed::Refused => Unavailable::Internal,
+            Failed::Stop(reason) => *reason,
+        }
+    }
+}
+
+/// What a failure of the database means to a group of which nothing was committed.
+pub(super) fn failed(error: StoreError) -> Failed {
+    let fault = error.fault();
+    match fault {
+        Fault::Lost => {
+            tracing::warn!(%error, "the database was lost");
+            Failed::Lost
+        }
+        Fault::Standby => {
+            tracing::error!("the database is a standby");
+            Failed::Stop(Unavailable::StaleServer)
+        }
+        Fault::Refused { constraint } => {
+            tracing::error!(constraint, "the database refused what the rules allowed");
+            Failed::Refused
+        }
+        Fault::Other => {
+            tracing::error!(%error, "the database failed");
+            Failed::Stop(Unavailable::Internal)
+        }
+    }
+}
+
+/// Refuses a server that is older than the register has seen.
+pub(crate) fn fence(register: &RegisterState, epoch: &Epoch) -> Result<(), Unavailable> {
+    if *epoch >= register.epoch {
+        return Ok(());
+    }
+    tracing::error!(?epoch, seen = ?register.epoch, "the database is not the primary that was seen last");
+    Err(Unavailable::StaleServer)
+}

@@ -1,0 +1,234 @@
+//! The publisher: checks that the committed log extends what was published before, and signs its head.
+//!
+//! It is a task of the one process that holds the register's exclusive lock; the same task of every other process waits
+//! for that lock and meanwhile only passes on the checkpoints that it finds. For each new head the publisher
+//!
+//! 1. reads the records since the last one, computes their leaf hashes from the envelopes themselves, extends its own
+//!    frontier, and compares the root with the head's;
+//! 2. stores the tiles that became complete, each checked against the frontier;
+//! 3. makes the checkpoint and writes it, with the head, into the register, which is on disk before
+//! 4. the checkpoint is stored, and everybody is told.
+//!
+//! So a checkpoint leaves this task only when the register remembers it, and the register never goes back: there are never
+//! two signed heads of one size. A crash between 3 and 4 is repaired at the next start, from the register. A head that does
+//! not extend the register's marks the log as forked, which stops every process.
+
+mod tail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::log::{self, SignedHead};
+use store::register::{Register, RegisterError, RegisterState};
+use store::session::{News, Session};
+use store::{Fault, StoreError};
+use tokio::sync::{Notify, watch};
+
+use crate::pipeline::{Shared, Unavailable};
+use tail::Tail;
+
+/// A publisher is told of new heads; it looks all the same, as a notification can be lost with its connection.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the last head is tried to be published before the process ends.
+const LAST_TRIES: u32 = 3;
+
+/// The task.
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    /// Turns true when the writer has finished.
+    finished: watch::Receiver<bool>,
+    register: Option<Register>,
+    session: Option<Session>,
+    /// The log as it was published last.
+    tail: Option<Tail>,
+}
+
+/// Why a turn ended early.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The database was not there; the next turn tries again.
+    Lost,
+    /// Nothing may be written before this is mended.
+    Halt(Unavailable),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        let fault = error.fault();
+        tracing::warn!(%error, ?fault, "the publisher was refused by the database");
+        match (fault, error) {
+            (Fault::Standby, _) => Trouble::Halt(Unavailable::StaleServer),
+            (_, StoreError::Corrupt { .. }) => Trouble::Halt(Unavailable::Internal),
+            _ => Trouble::Lost,
+        }
+    }
+}
+
+impl From<RegisterError> for Trouble {
+    fn from(error: RegisterError) -> Trouble {
+        tracing::error!(%error, "the register cannot be used");
+        Trouble::Halt(Unavailable::RegisterMissing)
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>, finished: watch::Receiver<bool>) -> Publisher {
+        Publisher { shared, finished, register: None, session: None, tail: None }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let (mut tries, mut is_alone) = (0, false);
+        loop {
+            // Looked at before the turn: what was written before the writer finished is published by it.
+            let is_last = is_alone || *self.finished.borrow();
+            let turn = self.turn().await;
+            let is_done = turn.is_ok();
+            self.report(turn);
+            tries += u32::from(is_last);
+            if is_last && (is_done || tries >= LAST_TRIES) {
+                break;
+            }
+            let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
+            let heard = self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), Session::heard);
+            tokio::select! {
+                // An error says that the writer is gone without a word.
+                changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
+                () = self.shared.grown.notified() => {}
+                () = heard.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn report(&mut self, turn: Result<(), Trouble>) {
+        let halted = match turn {
+            Ok(()) => None,
+            Err(Trouble::Halt(reason)) => Some(reason),
+            // The connection is made anew; what was found before still holds.
+            Err(Trouble::Lost) => {
+                self.session = None;
+                return;
+            }
+        };
+        if halted.is_some() {
+            self.tail = None;
+        }
+        self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
+    }
+
+    async fn turn(&mut self) -> Result<(), Trouble> {
+        if self.register.is_none() {
+            match Register::open(&self.shared.register) {
+                Ok(register) => {
+                    self.register = Some(register);
+                    // What there is to hear is another now.
+                    self.session = None;
+                }
+                // Another process publishes.
+                Err(RegisterError::Held(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.shared.publishes.send_replace(self.register.is_some());
+        }
+        if self.session.as_ref().is_none_or(Session::is_closed) {
+            // It may be another server by now, so everything is checked again.
+            self.tail = None;
+            let session = self.shared.databases.session().await?;
+            let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
+            session.listen(news).await?;
+            self.session = Some(session);
+        }
+        let Publisher { shared, register, session, tail, .. } = self;
+        let Some(session) = session else {
+            return Err(Trouble::Lost);
+        };
+        let latest = log::latest_checkpoint(session.client()).await?;
+        let latest =
+            if register.is_some() { publish(shared, register, session, tail, latest).await? } else { latest };
+        if let Some(latest) = latest {
+            announce(shared, latest);
+        }
+        Ok(())
+    }
+}
+
+/// Publishes the committed head, if it is new. Answers its checkpoint, which is stored; none before the founding.
+async fn publish(
+    shared: &Shared,
+    register: &mut Option<Register>,
+    session: &Session,
+    tail: &mut Option<Tail>,
+    latest: Option<SignedHead>,
+) -> Result<Option<SignedHead>, Trouble> {
+    let client = session.client();
+    let head = log::head(client).await?;
+    if head.forked {
+        return Err(Trouble::Halt(Unavailable::LogForked));
+    }
+    let held = match register {
+        Some(register) => register.read()?,
+        None => None,
+    };
+    // What is kept in memory is what the file holds, or it is not used.
+    let known = tail.take().filter(|tail| held.as_ref() == Some(&tail.state));
+    let mut now = match (known, held) {
+        (Some(known), _) => known,
+        (None, Some(held)) => Tail::resume(shared, session, held).await?,
+        (None, None) if latest.is_some() => {
+            tracing::error!("the register is missing beside existing checkpoints");
+            return Err(Trouble::Halt(Unavailable::RegisterMissing));
+        }
+        (None, None) if head.size == 0 => return Ok(None),
+        (None, None) => Tail::begin(shared, session).await?,
+    };
+    let before = now.state.clone();
+    if !now.extend(session, &head).await? {
+        tracing::error!(
+            published = before.size,
+            committed = head.size,
+            "the committed log does not extend the published one"
+        );
+        log::mark_forked(client).await?;
+        return Err(Trouble::Halt(Unavailable::LogForked));
+    }
+    now.state.epoch = session.epoch().clone();
+    now.state.checkpoint = now.checkpoint(&shared.keys);
+    if now.state != before {
+        write(register, now.state.clone()).await?;
+    }
+    let signed = SignedHead { size: now.state.size, note: now.state.checkpoint.clone() };
+    *tail = Some(now);
+    if latest.as_ref() != Some(&signed) {
+        log::store_checkpoint(client, &signed).await?;
+    }
+    Ok(Some(signed))
+}
+
+/// Writes the register on a thread that may block. If that fails, the lock is given up with it.
+async fn write(register: &mut Option<Register>, state: RegisterState) -> Result<(), Trouble> {
+    let Some(mut held) = register.take() else {
+        return Err(Trouble::Lost);
+    };
+    let written = tokio::task::spawn_blocking(move || {
+        let result = held.write(&state);
+        (held, result)
+    });
+    let (held, result) = written.await.map_err(|error| {
+        tracing::error!(%error, "the register could not be written");
+        Trouble::Halt(Unavailable::RegisterMissing)
+    })?;
+    *register = Some(held);
+    Ok(result?)
+}
+
+/// Tells whoever waits for a receipt.
+fn announce(shared: &Shared, head: SignedHead) {
+    shared.checkpoint.send_if_modified(|known| {
+        let is_newer = known.as_ref().is_none_or(|known| known.size < head.size);
+        if is_newer {
+            *known = Some(head);
+        }
+        is_newer
+    });
+}

@@ -1,0 +1,186 @@
+//! The log as it was published last: what the register holds, and what the next head is checked with.
+
+use records::Payload;
+use signing::digest::Digest;
+use store::StoreError;
+use store::log::{self, Head, StoredTile};
+use store::register::RegisterState;
+use store::session::Session;
+use translog::checkpoint::Checkpoint;
+use translog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, tile_root};
+use translog::tree::Frontier;
+
+use super::Trouble;
+use crate::pipeline::{LedgerKeys, Shared, Unavailable, fence, has_keys_of};
+
+/// How many records are read at once.
+const PAGE: u32 = 500;
+
+/// How many tiles, of 8 KiB each, are stored at once.
+const TILES: usize = 64;
+
+/// The published log.
+pub(super) struct Tail {
+    /// As the register holds it.
+    pub state: RegisterState,
+    frontier: Frontier,
+    /// The hashes of the last leaves, which do not fill a tile yet.
+    leaves: Vec<Digest>,
+}
+
+impl Tail {
+    /// The log before anything was published.
+    pub async fn begin(shared: &Shared, session: &Session) -> Result<Tail, Trouble> {
+        let Some(ledger) = founded(shared, session).await? else {
+            return Err(Trouble::Halt(Unavailable::Internal));
+        };
+        let frontier = Frontier::new();
+        let state = RegisterState {
+            ledger,
+            size: 0,
+            root: frontier.root(),
+            frontier: frontier.encode(),
+            checkpoint: String::new(),
+            epoch: session.epoch().clone(),
+        };
+        Ok(Tail { state, frontier, leaves: Vec::new() })
+    }
+
+    /// The log as the register holds it, beside a server that is no older than it.
+    pub async fn resume(shared: &Shared, session: &Session, state: RegisterState) -> Result<Tail, Trouble> {
+        fence(&state, session.epoch()).map_err(Trouble::Halt)?;
+        let unusable = |problem: &'static str| {
+            tracing::error!(problem, "the register cannot be used");
+            Trouble::Halt(Unavailable::RegisterMissing)
+        };
+        let frontier = Frontier::decode(&state.frontier).map_err(|_| unusable("its frontier is none"))?;
+        if frontier.size() != state.size || frontier.root() != state.root {
+            return Err(unusable("its frontier is that of another head"));
+        }
+        if founded(shared, session).await?.is_some_and(|ledger| ledger != state.ledger) {
+            return Err(unusable("it is another ledger's"));
+        }
+        Ok(Tail { state, frontier, leaves: Vec::new() })
+    }
+
+    /// Takes the records up to a head, and stores the tiles that they complete; `false` where the head does not extend
+    /// this log, or its own records do not make its root.
+    pub async fn extend(&mut self, session: &Session, head: &Head) -> Result<bool, Trouble> {
+        let client = session.client();
+        let begin = self.frontier.size();
+        if head.size <= begin {
+            return Ok(head.size == begin && head.root == self.frontier.root());
+        }
+        let rest = begin % u64::from(TILE_WIDTH);
+        if self.leaves.len() as u64 != rest {
+            let again = log::leaf_hashes(client, begin - rest, begin, u32::from(TILE_WIDTH)).await;
+            let Some(again) = if_whole(again)? else { return Ok(false) };
+            self.leaves = again;
+        }
+        let mut grown =
+            Grown { frontier: self.frontier.clone(), leaves: self.leaves.clone(), ..Grown::default() };
+        while grown.frontier.size() < head.size {
+            let page = log::leaf_hashes(client, grown.frontier.size(), head.size, PAGE).await;
+            let Some(page) = if_whole(page)? else { return Ok(false) };
+            page.into_iter().for_each(|leaf| grown.append(leaf));
+        }
+        if grown.frontier.root() != head.root || !grown.is_whole() {
+            return Ok(false);
+        }
+        for tiles in grown.tiles.chunks(TILES) {
+            log::store_tiles(client, tiles).await?;
+        }
+        for (id, root) in &grown.above {
+            let below = id.index * u64::from(TILE_WIDTH);
+            let hashes = log::tile_roots(client, id.level - 1, below, below + u64::from(TILE_WIDTH)).await?;
+            let Some(tile) = whole(*id, &hashes).filter(|tile| tile_root(&tile.hashes) == *root) else {
+                tracing::error!(?id, "the stored tiles below are not those of this log");
+                return Ok(false);
+            };
+            log::store_tiles(client, &[tile]).await?;
+        }
+        self.state.size = head.size;
+        self.state.root = head.root;
+        self.state.frontier = grown.frontier.encode();
+        self.frontier = grown.frontier;
+        self.leaves = grown.leaves;
+        Ok(true)
+    }
+
+    /// The checkpoint of this head. The same head is always signed to the same bytes.
+    pub fn checkpoint(&self, keys: &LedgerKeys) -> String {
+        let origin = keys.origin.to_string();
+        Checkpoint { origin, size: self.state.size, root: self.state.root }.sign(&keys.checkpoint)
+    }
+}
+
+/// A log that grows, and the tiles that this completes.
+#[derive(Default)]
+struct Grown {
+    frontier: Frontier,
+    leaves: Vec<Digest>,
+    /// Complete tiles of level 0.
+    tiles: Vec<StoredTile>,
+    /// The roots that the frontier has for them.
+    roots: Vec<Digest>,
+    /// Tiles above that are complete now, lower levels first for each, and the roots that the frontier has for them.
+    above: Vec<(TileId, Digest)>,
+}
+
+impl Grown {
+    fn append(&mut self, leaf: Digest) {
+        let Grown { frontier, leaves, tiles, roots, above } = self;
+        leaves.push(leaf);
+        frontier.append_with(leaf, |level, index, hash| {
+            // The node at the top of a tile is the tile's root.
+            if level == 0 || level % TILE_HEIGHT != 0 {
+                return;
+            }
+            let id = TileId { level: level / TILE_HEIGHT - 1, index };
+            if id.level > 0 {
+                above.push((id, hash));
+            } else if let Some(tile) = whole(id, leaves) {
+                tiles.push(tile);
+                roots.push(hash);
+                leaves.clear();
+            }
+        });
+    }
+
+    /// Whether the leaves that were read again, from before the published head, are those that were published.
+    fn is_whole(&self) -> bool {
+        self.tiles.iter().zip(&self.roots).all(|(tile, root)| tile_root(&tile.hashes) == *root)
+            && self.leaves.len() as u64 == self.frontier.size() % u64::from(TILE_WIDTH)
+    }
+}
+
+/// Records that are missing or unreadable are not those of this log; any other failure is the database's.
+fn if_whole<T>(read: Result<T, StoreError>) -> Result<Option<T>, Trouble> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "the log is not whole");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn whole(id: TileId, hashes: &[Digest]) -> Option<StoredTile> {
+    let hashes: Box<[Digest; TILE_WIDTH as usize]> = hashes.to_vec().into_boxed_slice().try_into().ok()?;
+    Some(StoredTile { id, hashes })
+}
+
+/// The id of the ledger that the log is of, if there is one; its charter must name the keys that this service has.
+async fn founded(shared: &Shared, session: &Session) -> Result<Option<Digest>, Trouble> {
+    let Some(record) = log::record(session.client(), 0).await? else {
+        return Ok(None);
+    };
+    match record.payload() {
+        Payload::Founding(founding) if has_keys_of(&shared.keys, &founding.body) => Ok(Some(record.digest())),
+        _ => {
+            tracing::error!("the ledger was founded with other keys or another origin than this service has");
+            Err(Trouble::Halt(Unavailable::Internal))
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The posting pipeline and the publisher on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+mod fixture;
+mod life;
+mod proxy;
+mod publishing;
+mod together;
+mod trouble;

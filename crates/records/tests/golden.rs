@@ -1,0 +1,55 @@
+//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind, and the digests of each.
+//!
+//! They change only with the format. `UPDATE_VECTORS=1 cargo test -p records` writes them again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use records::{Kind, Record};
+
+use crate::samples::Draw;
+
+/// The file's path.
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/records").join(name)
+}
+
+/// The file's text; first written, where that is asked for.
+pub fn golden(name: &str, made: &str) -> String {
+    let path = path(name);
+    if std::env::var_os("UPDATE_VECTORS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, made).unwrap();
+    }
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn golden_records_are_read_verified_and_written_again() {
+    let mut digests = String::from("# kind, digest, leaf hash, key id of each record in this folder\n");
+    for kind in Kind::ALL {
+        let (payload, key) = Draw::Plain.payload(*kind);
+        let made = Record::sign(payload, &key).unwrap();
+        let leaf = golden(&format!("{}.json", kind.name()), &String::from_utf8(made.leaf()).unwrap());
+
+        let record = Record::parse_leaf(leaf.as_bytes()).unwrap().verify(key.public()).unwrap();
+        assert_eq!(record.kind(), *kind);
+        assert_eq!(record.leaf(), leaf.as_bytes());
+        assert_eq!(record.payload().encode(), record.envelope().payload);
+        // Signatures are deterministic, so what is made today is what was made then.
+        assert_eq!(record, made, "{} is not made as it was", kind.name());
+        let (digest, leaf_hash) = (record.digest(), record.leaf_hash());
+        digests += &format!("{} {digest} {leaf_hash} {}\n", kind.name(), record.envelope().key_id);
+    }
+    assert_eq!(golden("digests.txt", &digests), digests);
+}
+
+#[test]
+fn every_vector_is_of_a_kind_that_there_is() {
+    let known: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}.json", kind.name())).collect();
+    for entry in fs::read_dir(path("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_other = ["digests.txt", "bad.ndjson"].contains(&name.as_str());
+        assert!(is_other || known.contains(&name), "{name}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The commands, one module a family.
+
+pub mod agency;
+pub mod assets;
+pub mod cases;
+pub mod custodians;
+pub mod disbursements;
+pub mod keys;
+pub mod proofs;
+pub mod reads;
+pub mod reports;
+pub mod requests;
+pub mod setup;

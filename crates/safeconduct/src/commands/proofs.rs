@@ -1,0 +1,245 @@
+//! What proves things: receipts, the outbox, the auditor's bundle and its verification.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use client::describe::describe;
+use client::receipt::Receipt;
+use client::{Ledger, outbox};
+use records::bundle::Header;
+use records::{Kind, Payload};
+use serde_json::{Value, json};
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+
+use crate::context::Global;
+use crate::error::{Error, REFUSED, Result};
+use crate::send::{exit_code, results_json, results_table};
+use crate::{input, ui};
+
+/// `safeconduct bundle`
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// Where to; readable by you only
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// `safeconduct audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    bundle: PathBuf,
+    /// The ledger's id, as you know it from elsewhere
+    #[arg(long, value_name = "ID")]
+    ledger: Digest,
+}
+
+/// `safeconduct receipt ...`
+#[derive(Debug, Subcommand)]
+pub enum ReceiptCommand {
+    /// Check a receipt offline
+    Verify {
+        /// The receipt
+        #[arg(value_name = "FILE")]
+        receipt: PathBuf,
+        /// The ledger's founding record; else the one of this home
+        #[arg(long, value_name = "FILE", requires = "ledger")]
+        founding: Option<PathBuf>,
+        /// The ledger's id
+        #[arg(long, value_name = "ID", requires = "founding")]
+        ledger: Option<Digest>,
+    },
+}
+
+/// `safeconduct outbox ...`
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// List what was sent and has no receipt
+    List,
+    /// Send again what has no answer; this is always safe
+    Resend {
+        /// Also what was refused for a reason that may have passed
+        #[arg(long)]
+        refused: bool,
+    },
+}
+
+/// Exports the whole ledger for offline verification.
+pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
+    let client = global.client()?;
+    let mut document = client.open_document("/v1/bundle")?;
+    let mut part = args.out.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let file = |error: io::Error| Error::new(format!("{}: {error}", part.display()));
+    let mut out =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part).map_err(file)?;
+    let bytes = io::copy(&mut document, &mut out)
+        .map_err(|error| Error::new(format!("the export broke off ({error}); run the command again")))?;
+    out.flush().and_then(|()| out.sync_all()).map_err(file)?;
+    let header = check_whole(&part)?;
+    if header.ledger != client.ledger().ledger {
+        return Err(Error::new("the service exported another ledger than the one that this home has joined"));
+    }
+    let kept = client.follow_answer(&header.checkpoint)?;
+    fs::rename(&part, &args.out).map_err(file)?;
+    let next = format!("safeconduct audit {} --ledger {}", args.out.display(), client.ledger().ledger);
+    if global.json {
+        ui::json(&json!({"bytes": bytes.to_string(), "file": args.out.display().to_string(), "next": next}));
+    } else {
+        ui::line(format!(
+            "Wrote {} ({bytes} bytes). It holds case references: keep it as you keep those.",
+            args.out.display()
+        ));
+        ui::line(format!(
+            "Its checkpoint extends what this machine verified before, up to {} records.",
+            kept.checkpoint.size
+        ));
+        ui::line(format!("Next: {next}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The header of an export that has as many lines as it says: one that broke off proves nothing.
+fn check_whole(path: &Path) -> Result<Header> {
+    let mut lines = BufReader::with_capacity(1 << 20, input::open(path)?);
+    let mut first = Vec::new();
+    lines.read_until(b'\n', &mut first)?;
+    let header: Header = serde_json::from_slice(&first)
+        .map_err(|error| client::Error::Answer(format!("the export has no header: {error}")))?;
+    let mut counted: u64 = 0;
+    loop {
+        let chunk = lines.fill_buf()?;
+        let length = chunk.len();
+        if length == 0 {
+            break;
+        }
+        counted += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines.consume(length);
+    }
+    if header.balances.0.checked_add(header.records.0) == Some(counted) {
+        Ok(header)
+    } else {
+        Err(Error::new("the export broke off; run the command again"))
+    }
+}
+
+/// Verifies a bundle offline, by replay.
+pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
+    let report = auditor::verify(BufReader::with_capacity(1 << 20, input::open(&args.bundle)?), args.ledger)?;
+    if global.json {
+        ui::json(&serde_json::to_value(&report)?);
+    } else {
+        ui::line(report.to_string());
+    }
+    Ok(if report.is_verified() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+impl ReceiptCommand {
+    /// Runs it.
+    pub fn run(self, global: &Global) -> Result<ExitCode> {
+        let ReceiptCommand::Verify { receipt: path, founding, ledger } = self;
+        let known = match (founding, ledger) {
+            (Some(file), Some(ledger)) => {
+                let envelope: Envelope = input::json_file(&file)?;
+                Ledger::of_founding(&envelope, ledger, "")?.0
+            }
+            _ => Ledger::read(&global.open_home()?)?,
+        };
+        let receipt: Receipt = input::json_file(&path)?;
+        let proven = match receipt.verify(known.origin.as_str(), &known.checkpoint_key) {
+            Ok(proven) => proven,
+            Err(error) => {
+                if global.json {
+                    ui::json(&json!({"holds": false, "reason": error.to_string()}));
+                } else {
+                    ui::line(format!("The receipt does not hold: {error}"));
+                }
+                return Ok(ExitCode::from(REFUSED));
+            }
+        };
+        let record = &proven.record;
+        let words = match record.payload() {
+            Payload::Instruction(header, body) => {
+                format!("{} signed: {}", header.signer, describe(body).headline)
+            }
+            other => format!("a record of the kind {}", other.kind().name()),
+        };
+        let (position, size) = (receipt.position.0, proven.checkpoint.size);
+        if global.json {
+            ui::json(&json!({
+                "digest": record.digest(), "holds": true, "kind": record.kind().name(), "ledger": known.ledger,
+                "position": position.to_string(), "size": size.to_string(), "words": words,
+            }));
+        } else {
+            ui::line(format!("The receipt holds: record {} is at position {position} of", record.digest()));
+            ui::line(format!("ledger {}, under its checkpoint of size {size}.", known.ledger));
+            ui::line(words);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn kind_of(envelope: &Envelope) -> &'static str {
+    Kind::of_payload_type(&envelope.payload_type).map_or("unknown", Kind::name)
+}
+
+impl OutboxCommand {
+    /// Runs it.
+    pub fn run(self, global: &Global) -> Result<ExitCode> {
+        match self {
+            OutboxCommand::List => list(global),
+            OutboxCommand::Resend { refused } => resend(global, refused),
+        }
+    }
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    let sent = outbox::list(&global.open_home()?)?;
+    let state = |sent: &outbox::Sent| match &sent.refused {
+        Some(problem) => format!("refused, {problem}"),
+        None => "no answer yet: safeconduct outbox resend".to_owned(),
+    };
+    if global.json {
+        let items = sent.iter().map(|sent| {
+            json!({
+                "digest": sent.envelope.digest(), "kind": kind_of(&sent.envelope), "refused": sent.refused,
+                "sent_at": sent.sent_at,
+            })
+        });
+        let items: Vec<Value> = items.collect();
+        ui::json(&json!({ "items": items }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = sent.iter().map(|sent| {
+        let (digest, kind) = (sent.envelope.digest().to_string(), kind_of(&sent.envelope).to_owned());
+        vec![sent.sent_at.to_string(), kind, digest, state(sent)]
+    });
+    ui::table(&["sent at", "kind", "digest", "state"], rows.collect(), "The outbox is empty.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resend(global: &Global, refused: bool) -> Result<ExitCode> {
+    let client = global.client()?;
+    let which = |sent: &outbox::Sent| match &sent.refused {
+        None => true,
+        Some(problem) => refused && problem.transient,
+    };
+    let (envelopes, submission) = client.resend(which)?;
+    let digests: Vec<(Digest, &'static str)> =
+        envelopes.iter().map(|envelope| (envelope.digest(), kind_of(envelope))).collect();
+    if global.json {
+        ui::json(&json!({"results": results_json(&digests, &submission)}));
+    } else if digests.is_empty() {
+        ui::line("Nothing waits for an answer.");
+    } else {
+        results_table(&digests, &submission);
+    }
+    Ok(exit_code(&submission))
+}

@@ -1,0 +1,111 @@
+//! The ledger's two keys on disk: `keys/record.pem` and `keys/checkpoint.pem` in the data directory, each PKCS#8 and
+//! encrypted, readable by the service's account only. They are made at the first start and never replaced.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use signing::keys::{PublicKey, SecretKey};
+use zeroize::Zeroizing;
+
+use super::shown;
+use crate::error::{Error, Result};
+
+const PASSPHRASE: &str = "SAFECONDUCT_SERVICE_PASSPHRASE";
+const PASSPHRASE_CHARACTERS_MIN: usize = 8;
+
+/// The ledger's key for records and that for checkpoints; made, if this is the first start.
+pub(super) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
+    let dir = data.join("keys");
+    make_private(data)?;
+    make_private(&dir)?;
+    let (record, checkpoint) = (dir.join("record.pem"), dir.join("checkpoint.pem"));
+    let passphrase = match (record.exists(), checkpoint.exists()) {
+        (true, true) => passphrase("The service's passphrase: ")?,
+        (false, false) => new_passphrase()?,
+        (has_record, _) => {
+            let missing = if has_record { &checkpoint } else { &record };
+            return Err(Error::new(format!(
+                "{} is missing beside the ledger's other key; restore it from your backup, or, if nothing was \
+                 founded with them yet, remove both",
+                shown(missing)
+            )));
+        }
+    };
+    Ok((open_or_make(&record, &passphrase)?, open_or_make(&checkpoint, &passphrase)?))
+}
+
+fn open_or_make(path: &Path, passphrase: &str) -> Result<SecretKey> {
+    if !path.exists() {
+        let pem = SecretKey::generate()?.to_pkcs8_pem(passphrase)?;
+        write_new(path, pem.as_bytes()).map_err(|error| failed("write", path, &error))?;
+    }
+    let mode = fs::metadata(path).map_err(|error| failed("read", path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Error::new(format!("{} can be read by others; run: chmod 600 {0}", shown(path))));
+    }
+    let pem = Zeroizing::new(fs::read_to_string(path).map_err(|error| failed("read", path, &error))?);
+    SecretKey::from_pkcs8_pem(&pem, passphrase)
+        .map_err(|error| Error::new(format!("{}: {error}", shown(path))))
+}
+
+/// Whole and on disk under its name, or not there: a link fails where another process was faster.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Makes a directory that only we can enter, or leaves the one there is.
+fn make_private(dir: &Path) -> Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(|error| failed("make", parent, &error))?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("make", dir, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot {action} {}: {error}", shown(path)))
+}
+
+fn passphrase(prompt: &str) -> Result<Zeroizing<String>> {
+    match std::env::var(PASSPHRASE) {
+        Ok(given) => Ok(Zeroizing::new(given)),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(format!("{PASSPHRASE} is not valid UTF-8"))),
+        Err(std::env::VarError::NotPresent) if !io::stdin().is_terminal() => {
+            Err(Error::new(format!("there is no terminal to ask for the passphrase on; set {PASSPHRASE}")))
+        }
+        Err(std::env::VarError::NotPresent) => Ok(Zeroizing::new(rpassword::prompt_password(prompt)?)),
+    }
+}
+
+fn new_passphrase() -> Result<Zeroizing<String>> {
+    let given = passphrase("A passphrase for the ledger's two new keys: ")?;
+    if given.chars().count() < PASSPHRASE_CHARACTERS_MIN {
+        return Err(Error::new(format!(
+            "the passphrase is too short: use {PASSPHRASE_CHARACTERS_MIN} characters at least, better five random words"
+        )));
+    }
+    if std::env::var_os(PASSPHRASE).is_none() && *passphrase("The same again: ")? != *given {
+        return Err(Error::new("the two passphrases differ; start the service again"));
+    }
+    Ok(given)
+}
+
+/// The padded standard base64 of the key's SubjectPublicKeyInfo, as a founding record has it.
+pub(super) fn spki(key: &PublicKey) -> String {
+    let json = serde_json::to_value(key).unwrap_or_default();
+    json.get("spki").and_then(|spki| spki.as_str()).unwrap_or_default().to_owned()
+}

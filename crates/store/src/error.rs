@@ -1,0 +1,97 @@
+//! What can go wrong with the database, classed by SQLSTATE and constraint name, never by a message's text.
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection, or none in time.
+    #[error("no connection to the database")]
+    Pool(#[source] Box<PoolError>),
+    /// A statement failed, or the connection did.
+    #[error("the database failed")]
+    Database(#[from] tokio_postgres::Error),
+    /// A statement was not prepared on this connection.
+    #[error("a statement was not prepared on this connection")]
+    NotPrepared,
+    /// The database holds what the service never wrote there.
+    #[error("the table {table} holds what the service never wrote: {problem}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What a failure means for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection or the server is gone, or too busy: the same may work on a new connection.
+    Lost,
+    /// The server only reads: it is a standby, or was one when this connection was made.
+    Standby,
+    /// A constraint refused the data, by name. After the rules have decided, that is a fault of this program.
+    Refused {
+        /// The constraint's name.
+        constraint: String,
+    },
+    /// Anything else: a fault of this program or of the database.
+    Other,
+}
+
+impl StoreError {
+    /// What it means.
+    pub fn fault(&self) -> Fault {
+        let error = match self {
+            StoreError::Pool(error) => match &**error {
+                PoolError::Backend(error) => error,
+                PoolError::Timeout(_) => return Fault::Lost,
+                _ => return Fault::Other,
+            },
+            StoreError::Database(error) => error,
+            StoreError::NotPrepared | StoreError::Corrupt { .. } => return Fault::Other,
+        };
+        let Some(refused) = error.as_db_error() else {
+            // Without an answer of the server only the connection can have failed, or the encoding of a parameter.
+            return if error.code().is_none() && is_of_connection(error) {
+                Fault::Lost
+            } else {
+                Fault::Other
+            };
+        };
+        let code = refused.code();
+        match code.code().get(..2) {
+            Some("08" | "53" | "57" | "40") => Fault::Lost,
+            Some("23") => {
+                Fault::Refused { constraint: refused.constraint().unwrap_or("(unnamed)").to_owned() }
+            }
+            // The limits on locks and statements.
+            Some("55") if *code == SqlState::LOCK_NOT_AVAILABLE => Fault::Lost,
+            Some("55") if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => Fault::Standby,
+            Some("25") if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Fault::Standby,
+            _ => Fault::Other,
+        }
+    }
+
+    /// Whether the server itself answered that the statement failed.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, StoreError::Database(error) if error.as_db_error().is_some())
+    }
+
+    pub(crate) fn corrupt(table: &'static str, problem: impl std::fmt::Display) -> StoreError {
+        StoreError::Corrupt { table, problem: problem.to_string() }
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> StoreError {
+        StoreError::Pool(Box::new(error))
+    }
+}
+
+fn is_of_connection(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
+}

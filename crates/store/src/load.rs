@@ -1,0 +1,251 @@
+//! Loads entities by key: the reads that let the rules decide.
+//!
+//! Four kinds of key have tables of their own: balances (only the trigger writes them), instruction ids, and heads, which
+//! are group records of the log. Everything else is in `entities`. What is asked together is sent together, one
+//! statement for each table that has a key in it, so a load is one round trip. Every key that is asked for is answered,
+//! with `None` where there is no such entity.
+
+use std::collections::HashMap;
+
+use ledger::books::{Balance, BalanceKey};
+use ledger::currency::Currency;
+use ledger::money::Money;
+use ledger::time::Timestamp;
+use programme::Key;
+use programme::entity::{Entity, HeadState, InstructionState};
+use records::Kind;
+use records::journal::Group;
+use rust_decimal::Decimal;
+use signing::digest::Digest;
+use tokio_postgres::{Client, IsolationLevel, Row, Statement};
+
+use crate::error::StoreError;
+use crate::log::{self, Head, kind_code};
+use crate::pool::Databases;
+
+const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
+const INSTRUCTIONS: &str = "SELECT i.signer, i.id::text, i.digest, i.position, i.not_after \
+    FROM unnest($1::text[], $2::text[]) AS w (signer, id) \
+    JOIN instructions i ON i.signer = w.signer AND i.id = w.id::uuid";
+const BALANCES: &str = "SELECT b.account, b.fund, b.currency, b.amount::text, b.held::text \
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS w (account, fund, currency) \
+    JOIN balances b ON b.account = w.account AND b.fund = w.fund AND b.currency = w.currency";
+const HEADS: &str = "SELECT position, payload FROM records WHERE position = ANY($1::bigint[]) AND kind = $2";
+
+/// What a load answers: each key with its entity, if there is one.
+pub type Loaded = Vec<(Key, Option<Entity>)>;
+
+/// The prepared statements of a connection.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    entities: Statement,
+    instructions: Statement,
+    balances: Statement,
+    heads: Statement,
+}
+
+impl Loader {
+    /// Prepares the statements.
+    pub async fn prepare(client: &Client) -> Result<Loader, StoreError> {
+        let (entities, instructions, balances, heads) = tokio::try_join!(
+            client.prepare(ENTITIES),
+            client.prepare(INSTRUCTIONS),
+            client.prepare(BALANCES),
+            client.prepare(HEADS),
+        )?;
+        Ok(Loader { entities, instructions, balances, heads })
+    }
+
+    /// The statements of a pooled connection, prepared once.
+    pub async fn cached(client: &deadpool_postgres::Object) -> Result<Loader, StoreError> {
+        let (entities, instructions, balances, heads) = tokio::try_join!(
+            client.prepare_cached(ENTITIES),
+            client.prepare_cached(INSTRUCTIONS),
+            client.prepare_cached(BALANCES),
+            client.prepare_cached(HEADS),
+        )?;
+        Ok(Loader { entities, instructions, balances, heads })
+    }
+
+    /// Loads keys, none twice, in one round trip. The statements are sent when this is polled first.
+    pub async fn load(&self, client: &Client, keys: Vec<Key>) -> Result<Loaded, StoreError> {
+        let wanted = Wanted::of(keys);
+        let (entities, instructions, balances, heads) = tokio::join!(
+            biased;
+            self.entities(client, &wanted),
+            self.instructions(client, &wanted),
+            self.balances(client, &wanted),
+            self.heads(client, &wanted),
+        );
+        let mut found: HashMap<Key, Entity> = HashMap::new();
+        for part in [entities?, instructions?, balances?, heads?] {
+            found.extend(part);
+        }
+        Ok(wanted
+            .keys
+            .into_iter()
+            .map(|key| {
+                let entity = found.remove(&key);
+                (key, entity)
+            })
+            .collect())
+    }
+
+    async fn entities(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
+        if wanted.entities.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<&str> = wanted.entities.keys().map(String::as_str).collect();
+        let rows = client.query(&self.entities, &[&names]).await?;
+        let entity = |row: Row| {
+            let (name, json): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let key = wanted.entities.get(&name);
+            let key =
+                key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
+            let entity = Entity::from_json(key, &json)
+                .map_err(|error| StoreError::corrupt("entities", format!("{name}: {error}")))?;
+            Ok((key.clone(), entity))
+        };
+        rows.into_iter().map(entity).collect()
+    }
+
+    async fn instructions(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
+        if wanted.instruction_ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows =
+            client.query(&self.instructions, &[&wanted.instruction_signers, &wanted.instruction_ids]).await?;
+        rows.into_iter().map(instruction).collect()
+    }
+
+    async fn balances(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
+        if wanted.accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+            [&wanted.accounts, &wanted.funds, &wanted.currencies];
+        let rows = client.query(&self.balances, &parameters).await?;
+        rows.into_iter()
+            .map(|row| balance(&row).map(|(key, balance)| (Key::Balance(key), Entity::Balance(balance))))
+            .collect()
+    }
+
+    async fn heads(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
+        if wanted.sizes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = client.query(&self.heads, &[&wanted.sizes, &kind_code(Kind::Group)]).await?;
+        rows.into_iter().map(head).collect()
+    }
+}
+
+/// Loads from one snapshot of the database, outside any group: `keys` first, then what `next` asks for when it is given
+/// what was loaded before, until that is nothing.
+pub async fn in_snapshot(
+    databases: &Databases,
+    keys: Vec<Key>,
+    mut next: impl FnMut(&Head, Loaded) -> Vec<Key>,
+) -> Result<(), StoreError> {
+    let mut client = databases.service().await?;
+    let loader = Loader::cached(&client).await?;
+    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let transaction = snapshot.start().await?;
+    let head = log::head(transaction.client()).await?;
+    let mut wanted = keys;
+    loop {
+        let loaded = loader.load(transaction.client(), wanted).await?;
+        wanted = next(&head, loaded);
+        if wanted.is_empty() {
+            return Ok(transaction.commit().await?);
+        }
+    }
+}
+
+/// Keys, sorted into the tables that hold them.
+#[derive(Default)]
+struct Wanted {
+    keys: Vec<Key>,
+    entities: HashMap<String, Key>,
+    instruction_signers: Vec<String>,
+    instruction_ids: Vec<String>,
+    accounts: Vec<String>,
+    funds: Vec<String>,
+    currencies: Vec<String>,
+    sizes: Vec<i64>,
+}
+
+impl Wanted {
+    fn of(keys: Vec<Key>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for key in &keys {
+            match key {
+                Key::Instruction(signer, id) => {
+                    wanted.instruction_signers.push(signer.to_string());
+                    wanted.instruction_ids.push(id.to_string());
+                }
+                Key::Balance(key) => {
+                    wanted.accounts.push(key.account.to_string());
+                    wanted.funds.push(key.fund.to_string());
+                    wanted.currencies.push(key.currency.to_string());
+                }
+                // No log is as long as that, so there is no such head.
+                Key::Head(size) => wanted.sizes.extend(i64::try_from(*size)),
+                key => {
+                    wanted.entities.insert(key.to_string(), key.clone());
+                }
+            }
+        }
+        wanted.keys = keys;
+        wanted
+    }
+}
+
+fn instruction(row: Row) -> Result<(Key, Entity), StoreError> {
+    let corrupt = |problem: String| StoreError::corrupt("instructions", problem);
+    let signer: String = row.try_get(0)?;
+    let id: String = row.try_get(1)?;
+    let digest: &[u8] = row.try_get(2)?;
+    let state = InstructionState {
+        digest: Digest::try_from(digest).map_err(|error| corrupt(error.to_string()))?,
+        position: unsigned("instructions", row.try_get(3)?)?,
+        not_after: time("instructions", row.try_get(4)?)?,
+    };
+    let signer = signer.parse().map_err(|_| corrupt(format!("the signer {signer}")))?;
+    let id = id.parse().map_err(|_| corrupt(format!("the id {id}")))?;
+    Ok((Key::Instruction(signer, id), Entity::Instruction(state)))
+}
+
+fn head(row: Row) -> Result<(Key, Entity), StoreError> {
+    let size = unsigned("records", row.try_get(0)?)?;
+    let payload: &[u8] = row.try_get(1)?;
+    let group: Group = signing::canonical::decode(payload)
+        .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
+    Ok((Key::Head(size), Entity::Head(HeadState { root: group.root, recorded_at: group.recorded_at })))
+}
+
+/// A balance from a row of account, fund, currency, amount and held, the last two as text.
+pub fn balance(row: &Row) -> Result<(BalanceKey, Balance), StoreError> {
+    let corrupt = |problem: &str| StoreError::corrupt("balances", problem);
+    let (account, fund, currency): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let key = BalanceKey {
+        account: account.parse().map_err(|_| corrupt("an account that the chart does not have"))?,
+        fund: fund.parse().map_err(|_| corrupt("a fund's id that is none"))?,
+        currency: currency.parse::<Currency>().map_err(|_| corrupt("a currency that does not exist"))?,
+    };
+    let money = |text: &str| {
+        let amount: Option<Decimal> = text.parse().ok();
+        amount.and_then(|amount| Money::from_decimal(amount, key.currency).ok())
+    };
+    let amount =
+        money(row.try_get(3)?).ok_or_else(|| corrupt("an amount that its currency does not have"))?;
+    let held = money(row.try_get(4)?).ok_or_else(|| corrupt("a hold that its currency does not have"))?;
+    Ok((key, Balance { amount, held }))
+}
+
+pub(crate) fn unsigned(table: &'static str, number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| StoreError::corrupt(table, "a negative position"))
+}
+
+pub(crate) fn time(table: &'static str, unix: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_unix(unix).ok_or_else(|| StoreError::corrupt(table, "a time outside the years 1 to 9999"))
+}

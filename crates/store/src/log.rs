@@ -1,0 +1,206 @@
+//! The log as it is stored: records, the head, checkpoints and tiles. Reading it, and what the publisher writes; groups
+//! are appended by [`crate::writer`].
+
+use records::{Kind, Record};
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::{KeyId, Signature};
+use tokio_postgres::{Client, Row};
+use translog::tile::TileId;
+use translog::tree::Frontier;
+
+use crate::error::StoreError;
+use crate::load::{time, unsigned};
+use ledger::time::Timestamp;
+
+/// The end of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// How many records there are.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: Digest,
+    /// What the tree grows from.
+    pub frontier: Frontier,
+    /// The time of the last group.
+    pub recorded_at: Timestamp,
+    /// Whether a publisher found that it does not extend what it had published.
+    pub forked: bool,
+}
+
+/// The columns that [`head_of`] reads.
+pub(crate) const HEAD_COLUMNS: &str = "size, root, frontier, recorded_at, forked";
+
+pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
+    let corrupt = |problem: String| StoreError::corrupt("head", problem);
+    let (root, frontier): (&[u8], &[u8]) = (row.try_get(1)?, row.try_get(2)?);
+    let head = Head {
+        size: unsigned("head", row.try_get(0)?)?,
+        root: Digest::try_from(root).map_err(|error| corrupt(error.to_string()))?,
+        frontier: Frontier::decode(frontier).map_err(|error| corrupt(error.to_string()))?,
+        recorded_at: time("head", row.try_get(3)?)?,
+        forked: row.try_get(4)?,
+    };
+    if head.frontier.size() == head.size && head.frontier.root() == head.root {
+        Ok(head)
+    } else {
+        Err(corrupt("size, root and frontier do not agree".to_owned()))
+    }
+}
+
+/// The head as it was committed last.
+pub async fn head(client: &Client) -> Result<Head, StoreError> {
+    let row = client.query_one(&format!("SELECT {HEAD_COLUMNS} FROM head"), &[]).await?;
+    head_of(&row)
+}
+
+/// The number that stands for a kind in the table `records`.
+pub(crate) fn kind_code(kind: Kind) -> i16 {
+    // Every kind is in the list, and there are far fewer than a `smallint` counts.
+    Kind::ALL.iter().position(|one| *one == kind).and_then(|code| code.try_into().ok()).unwrap_or(i16::MAX)
+}
+
+/// The kind that a number in the table `records` stands for.
+pub fn kind_of_code(code: i16) -> Option<Kind> {
+    Kind::ALL.get(usize::try_from(code).ok()?).copied()
+}
+
+fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
+    let corrupt = |problem: &str| StoreError::corrupt("records", problem);
+    let (key, signature): (&[u8], &[u8]) = (row.try_get(first + 1)?, row.try_get(first + 3)?);
+    let kind = kind_of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
+    Ok(Envelope {
+        payload_type: kind.payload_type().to_owned(),
+        payload: row.try_get(first + 2)?,
+        key_id: KeyId(Digest::try_from(key).map_err(|_| corrupt("a key id that is none"))?),
+        signature: Signature(signature.try_into().map_err(|_| corrupt("a signature that is none"))?),
+    })
+}
+
+/// The envelopes from position `from` on, `limit` at most, as long as they are before `to`; in order and without a gap.
+pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Envelope>, StoreError> {
+    const SQL: &str = "SELECT position, kind, keyid, payload, signature FROM records \
+                       WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
+    let rows = client.query(SQL, &[&signed(from), &signed(to), &i64::from(limit)]).await?;
+    let mut envelopes = Vec::with_capacity(rows.len());
+    for (position, row) in (from..).zip(&rows) {
+        if unsigned("records", row.try_get(0)?)? != position {
+            return Err(StoreError::corrupt("records", format!("position {position} is missing")));
+        }
+        envelopes.push(envelope_of(row, 1)?);
+    }
+    let asked = to.saturating_sub(from).min(u64::from(limit));
+    if envelopes.len() as u64 == asked {
+        Ok(envelopes)
+    } else {
+        Err(StoreError::corrupt("records", format!("position {} is missing", from + envelopes.len() as u64)))
+    }
+}
+
+/// The leaf hashes of a range of positions, computed from the envelopes, `limit` at most.
+pub async fn leaf_hashes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
+    let envelopes = envelopes(client, from, to, limit).await?;
+    Ok(envelopes.iter().map(|envelope| translog::tree::leaf_hash(&envelope.encode())).collect())
+}
+
+/// The record at a position, parsed.
+pub async fn record(client: &Client, position: u64) -> Result<Option<Record>, StoreError> {
+    const SQL: &str = "SELECT kind, keyid, payload, signature FROM records WHERE position = $1";
+    let Some(row) = client.query_opt(SQL, &[&signed(position)]).await? else {
+        return Ok(None);
+    };
+    let record = Record::parse(envelope_of(&row, 0)?)
+        .map_err(|error| StoreError::corrupt("records", format!("position {position}: {error}")))?;
+    Ok(Some(record))
+}
+
+/// A signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedHead {
+    /// How many records it covers.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+}
+
+/// The latest checkpoint that was stored, if there is one.
+pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, StoreError> {
+    const SQL: &str = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
+    let row = client.query_opt(SQL, &[]).await?;
+    row.map(|row| Ok(SignedHead { size: unsigned("checkpoints", row.try_get(0)?)?, note: row.try_get(1)? }))
+        .transpose()
+}
+
+/// Stores a checkpoint and tells everybody. Storing the same one again changes nothing.
+pub async fn store_checkpoint(client: &Client, head: &SignedHead) -> Result<(), StoreError> {
+    const SQL: &str = "WITH stored AS ( \
+            INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
+        SELECT pg_notify('safeconduct_checkpoint', '')";
+    client.query(SQL, &[&signed(head.size), &head.note]).await?;
+    Ok(())
+}
+
+/// A complete tile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTile {
+    /// Which one.
+    pub id: TileId,
+    /// Its 256 hashes.
+    pub hashes: Box<[Digest; 256]>,
+}
+
+/// Stores complete tiles; one that is there already stays.
+pub async fn store_tiles(client: &Client, tiles: &[StoredTile]) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO tiles (level, index, hashes, root) \
+        SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[], $4::bytea[]) \
+        ON CONFLICT (level, index) DO NOTHING";
+    let levels: Vec<i16> = tiles.iter().map(|tile| i16::from(tile.id.level)).collect();
+    let indexes: Vec<i64> = tiles.iter().map(|tile| signed(tile.id.index)).collect();
+    let hashes: Vec<Vec<u8>> = tiles.iter().map(|tile| bytes_of(&tile.hashes[..])).collect();
+    let roots: Vec<Vec<u8>> =
+        tiles.iter().map(|tile| translog::tile::tile_root(&tile.hashes).as_bytes().to_vec()).collect();
+    client.execute(SQL, &[&levels, &indexes, &hashes, &roots]).await?;
+    Ok(())
+}
+
+/// The roots of complete tiles of one level, `from` the first index, before `to`; in order and without a gap.
+pub async fn tile_roots(client: &Client, level: u8, from: u64, to: u64) -> Result<Vec<Digest>, StoreError> {
+    const SQL: &str = "SELECT root FROM tiles WHERE level = $1 AND index >= $2 AND index < $3 ORDER BY index";
+    let rows = client.query(SQL, &[&i16::from(level), &signed(from), &signed(to)]).await?;
+    let root = |row: &Row| {
+        Digest::try_from(row.try_get::<_, &[u8]>(0)?).map_err(|error| StoreError::corrupt("tiles", error))
+    };
+    let roots = rows.iter().map(root).collect::<Result<Vec<_>, _>>()?;
+    if roots.len() as u64 == to.saturating_sub(from) {
+        Ok(roots)
+    } else {
+        Err(StoreError::corrupt("tiles", format!("a tile of level {level} from {from} to {to} is missing")))
+    }
+}
+
+/// The hashes of a complete tile, which must be published.
+pub async fn tile(client: &Client, id: TileId) -> Result<Vec<Digest>, StoreError> {
+    const SQL: &str = "SELECT hashes FROM tiles WHERE level = $1 AND index = $2";
+    let row = client.query_opt(SQL, &[&i16::from(id.level), &signed(id.index)]).await?;
+    let row = row.ok_or_else(|| StoreError::corrupt("tiles", format!("the tile {id:?} is missing")))?;
+    match row.try_get::<_, &[u8]>(0)?.as_chunks() {
+        (hashes, []) => Ok(hashes.iter().copied().map(Digest::from_bytes).collect()),
+        _ => Err(StoreError::corrupt("tiles", "hashes that do not have 32 bytes")),
+    }
+}
+
+/// Records for every process that the log does not extend what was published: from now on nothing is appended.
+pub async fn mark_forked(client: &Client) -> Result<(), StoreError> {
+    client.execute("UPDATE head SET forked = true", &[]).await?;
+    Ok(())
+}
+
+fn bytes_of(digests: &[Digest]) -> Vec<u8> {
+    digests.iter().flat_map(|digest| *digest.as_bytes()).collect()
+}
+
+/// A position as the database counts it: no log has more than 2^62 records ([`translog::tree::MAX_SIZE`]), and above
+/// that there is nothing to find.
+pub(crate) fn signed(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}

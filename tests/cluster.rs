@@ -1,0 +1,127 @@
+//! One PostgreSQL for the whole run, and a database a test from a migrated template.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use store::Databases;
+use store::embedded::{Embedded, find_server};
+use store::pool::PoolSizes;
+use tokio::runtime::Runtime;
+
+const TEMPLATE: &str = "template_of_tests";
+
+/// The runtime that all services of this run share.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime"))
+}
+
+/// The server, and a process that stops it when this one has ended, however that came.
+pub struct Cluster {
+    server: Embedded,
+    dir: PathBuf,
+    _undertaker: Child,
+}
+
+/// The one server of this run.
+pub fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+/// A directory of this run, removed when it has ended.
+pub fn scratch(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let dir = cluster().dir.join(format!("{name}-{number}"));
+    std::fs::create_dir_all(&dir).expect("a scratch directory");
+    dir
+}
+
+impl Cluster {
+    /// The server's own log, of all databases.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("cluster/postgres.log")
+    }
+
+    fn start() -> Cluster {
+        let dir = std::env::temp_dir().join(format!("safeconduct-tests-{}", std::process::id()));
+        let bin = find_server(None).expect("a PostgreSQL server (make postgresql installs one)");
+        let server = Embedded::start(&bin, &dir.join("cluster")).expect("PostgreSQL starts");
+        // A static is never dropped. The pipe to this process closes when we end, by whatever means.
+        let script = "cat >/dev/null; kill -INT \"$1\" 2>/dev/null; \
+                      while kill -0 \"$1\" 2>/dev/null; do sleep 0.05; done; rm -rf \"$2\"";
+        let undertaker = Command::new("sh")
+            .args(["-c", script, "undertaker", &server.pid().to_string(), &dir.display().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh runs");
+        let cluster = Cluster { server, dir, _undertaker: undertaker };
+        runtime().block_on(async {
+            let admin = cluster.server.config("postgres", "postgres");
+            store::migrate::ensure_database(&admin, TEMPLATE).await.expect("the template is made");
+            let template = cluster.server.config("postgres", TEMPLATE);
+            store::migrate::migrate_at(&template).await.expect("the template is migrated");
+        });
+        cluster
+    }
+
+    /// A fresh, migrated database.
+    pub fn database(&self) -> Database {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        // Copying a template takes it exclusively, so one at a time.
+        static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut admin = self.server.config("postgres", "postgres").connect_blocking();
+        admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).expect("a database");
+        Database { name }
+    }
+}
+
+/// A database of one test.
+#[derive(Clone, Debug)]
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// How to connect to it as a role.
+    pub fn config(&self, role: &str) -> tokio_postgres::Config {
+        cluster().server.config(role, &self.name)
+    }
+
+    /// The service's pools, small.
+    pub fn pools(&self) -> Databases {
+        Databases::new(|role| self.config(role), PoolSizes::default()).expect("pools")
+    }
+
+    /// A connection past every protection, as somebody with the disk has it.
+    pub fn superuser(&self) -> postgres::Client {
+        self.config("postgres").connect_blocking()
+    }
+}
+
+/// Connects without a runtime.
+trait ConnectBlocking {
+    fn connect_blocking(self) -> postgres::Client;
+}
+
+impl ConnectBlocking for tokio_postgres::Config {
+    fn connect_blocking(self) -> postgres::Client {
+        postgres::Config::from(self).connect(postgres::NoTls).expect("PostgreSQL answers")
+    }
+}
+
+/// Says something in a test's output.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,45 @@
+//! People whose keys do not count: not yet, no longer, or never.
+
+use records::governance::{Act, Concurrence, Policy, Proposal, Role, Veto};
+use records::scalar::Integer;
+use records::{Body, Verified};
+
+use crate::people::{Person, key};
+use crate::world::{World, id, policy};
+
+/// How long an act of the custodians waits here.
+pub const DELAY_S: u64 = 3600;
+
+/// A ledger under a policy with a delay, and on it `gone`, whose key was revoked, `stopped`, whose enrolment was vetoed,
+/// and `late`, whose key is not valid yet. All three were to be approvers. `mallory` was never enrolled.
+pub fn world_with_outsiders() -> World {
+    let delayed = Policy { quorum_delay_s: Integer(DELAY_S), ..policy() };
+    let world = World::with_policy(delayed);
+    world.decide(world.enrolment("gone", "gone", &[Role::Approver]));
+    let stopped = propose(&world, world.enrolment("stopped", "stopped", &[Role::Approver]));
+    let reason = id("not shown to us");
+    world.ok("ada", Body::Veto(Veto { proposal: stopped.digest(), reason }));
+    wait(&world);
+    world.decide(revocation("gone"));
+    wait(&world);
+    world.decide(world.enrolment("late", "late", &[Role::Approver]));
+    world
+}
+
+/// The end of the key of a seed.
+pub fn revocation(seed: &str) -> Act {
+    Act::Revoke { key: key(seed).public().id(), reason: id("it was lost") }
+}
+
+/// Passes over the delay.
+pub fn wait(world: &World) {
+    world.clock.advance(i64::try_from(DELAY_S).expect("a delay"));
+}
+
+/// Both custodians are for an act.
+fn propose(world: &World, act: Act) -> Verified {
+    let proposal = world.sign_with(&Person::new("karl"), Body::Proposal(Proposal { act }), |_| {});
+    world.accept(&world.post(&[proposal.envelope().clone()], "each"));
+    world.ok("kira", Body::Concurrence(Concurrence { proposal: proposal.digest() }));
+    proposal
+}

@@ -1,0 +1,124 @@
+//! A service over real HTTP on a random port, with a clock that a test moves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use disbursement_api::app::{self, App, router};
+use disbursement_api::pipeline::{LedgerKeys, Pipeline, Settings};
+use ledger::time::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::cluster::{Database, runtime, scratch};
+use crate::people::key;
+
+/// The machine's clock, moved by as much as a test wants. Clones move together.
+#[derive(Clone, Default)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs();
+        let moved = i64::try_from(real).expect("a clock of this age") + self.0.load(Ordering::Relaxed);
+        Timestamp::from_unix(moved).expect("a time")
+    }
+
+    /// Moves it on, or back.
+    pub fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+/// The two keys of the tests' ledgers.
+pub fn ledger_keys() -> Arc<LedgerKeys> {
+    Arc::new(LedgerKeys {
+        record: key("the ledger's records"),
+        checkpoint: key("the ledger's checkpoints"),
+        origin: "tests.example/log".parse().expect("an origin"),
+    })
+}
+
+/// A running service. Dropping it stops it, and what it was asked to write is written before.
+pub struct Service {
+    /// Its URL.
+    pub url: String,
+    pipeline: Pipeline,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts one on a database; `register` is the one path of all services of a ledger.
+    pub fn start(database: &Database, register: &Path, clock: &Clock) -> Service {
+        Service::with(database, register, clock, Settings::default())
+    }
+
+    /// The same with other settings of the pipeline.
+    pub fn with(database: &Database, register: &Path, clock: &Clock, settings: Settings) -> Service {
+        Service::adjusted(database, register, clock, settings, |_| {})
+    }
+
+    /// The same with other settings of the interface too.
+    pub fn adjusted(
+        database: &Database,
+        register: &Path,
+        clock: &Clock,
+        settings: Settings,
+        adjust: impl FnOnce(&mut app::Settings),
+    ) -> Service {
+        let (register, clock) = (register.to_owned(), clock.clone());
+        runtime().block_on(async move {
+            let (databases, keys) = (database.pools(), ledger_keys());
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let url = format!("http://{}", listener.local_addr().expect("an address"));
+            let for_pipeline = clock.clone();
+            let pipeline = Pipeline::start(
+                databases.clone(),
+                Arc::clone(&keys),
+                register,
+                move || for_pipeline.now(),
+                settings,
+            );
+            let mut interface = app::Settings::new(&url);
+            adjust(&mut interface);
+            let app = App::new(pipeline.clone(), databases, &keys, move || clock.now(), interface);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let served = tokio::spawn(app::serve(listener, router(app), async move {
+                let _ = stopped.await;
+            }));
+            Service { url, pipeline, stop: Some(stop), served: Some(served) }
+        })
+    }
+
+    /// Stops it. What it was asked to write is written before this returns, and no connection is left.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        let served = self.served.take();
+        runtime().block_on(async {
+            if let Some(served) = served {
+                let _ = served.await;
+            }
+            self.pipeline.shutdown().await;
+        });
+    }
+
+    /// The pipeline behind it.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A register's path in a directory of its own.
+pub fn register() -> PathBuf {
+    scratch("register").join("register.json")
+}
