@@ -146,8 +146,14 @@ impl World {
 
     /// Stops the service and starts another in its place.
     pub fn restart(&mut self) {
+        let (register, settings) = (self.register.clone(), self.settings.clone());
+        self.restart_with(&register, settings);
+    }
+
+    /// The same with another register and other settings.
+    pub fn restart_with(&mut self, register: &std::path::Path, settings: Settings) {
         self.service.stop();
-        self.service = Service::with(&self.database, &self.register, &self.desk.clock, self.settings.clone());
+        self.service = Service::with(&self.database, register, &self.desk.clock, settings);
         self.desk.url = self.service.url.clone();
     }
 }

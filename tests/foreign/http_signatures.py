@@ -1,6 +1,7 @@
 """Signs a GET with PyPI's http-message-signatures, once for every order of the parameters.
 
-Usage: http_signatures.py URL KEYID SEED_HEX. Prints one line a request: the order of the parameters and the status.
+Usage: http_signatures.py URL KEYID SEED_HEX [SENT_TO]. Prints one line a request: the order of the parameters and the
+status. With SENT_TO, what is signed for URL is sent to that one instead.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from http_message_signatures import HTTPMessageSigner, HTTPSignatureKeyResolver, algorithms
 
 url, key_id, seed = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
+sent_to = sys.argv[4] if len(sys.argv) > 4 else url
 
 
 class Keys(HTTPSignatureKeyResolver):
@@ -46,7 +48,7 @@ for order in itertools.permutations(["created", "keyid", "alg", "nonce"]):
         covered_component_ids=("@target-uri", "@method"),
     )
     try:
-        with opener.open(urllib.request.Request(url, headers=request.headers)) as response:
+        with opener.open(urllib.request.Request(sent_to, headers=request.headers)) as response:
             status = response.status
     except urllib.error.HTTPError as error:
         status = error.code

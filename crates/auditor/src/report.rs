@@ -8,7 +8,7 @@ use std::fmt;
 
 use ledger::currency::Currency;
 use ledger::id::{AssetId, FundId};
-use ledger::money::Money;
+use ledger::sum::Sum;
 use ledger::time::Timestamp;
 use records::assets::FundKind;
 use serde::{Serialize, Serializer};
@@ -164,7 +164,7 @@ pub struct FundReport {
 pub struct AccountTotal {
     /// On the accounts' normal side.
     #[serde(serialize_with = "digits")]
-    pub amount: Money,
+    pub amount: Sum,
     /// The code.
     #[serde(serialize_with = "as_text")]
     pub code: u16,
@@ -172,7 +172,7 @@ pub struct AccountTotal {
     pub currency: Currency,
     /// How much of it is held.
     #[serde(serialize_with = "digits")]
-    pub held: Money,
+    pub held: Sum,
     /// What these accounts are.
     pub name: String,
 }
@@ -182,15 +182,15 @@ pub struct AccountTotal {
 pub struct ProofLine {
     /// Left less right: zero, or the fund is wrong.
     #[serde(serialize_with = "digits")]
-    pub difference: Money,
+    pub difference: Sum,
     /// The left side.
     #[serde(serialize_with = "digits")]
-    pub left: Money,
+    pub left: Sum,
     /// P1 to P4 for a spendable fund, `custody` for a fiduciary one.
     pub name: &'static str,
     /// The right side.
     #[serde(serialize_with = "digits")]
-    pub right: Money,
+    pub right: Sum,
     /// The equation.
     pub states: &'static str,
 }
@@ -214,7 +214,7 @@ fn decimals<S: Serializer>(values: &BTreeMap<&'static str, u64>, serializer: S) 
     serializer.collect_map(values.iter().map(|(name, value)| (name, value.to_string())))
 }
 
-fn digits<S: Serializer>(money: &Money, serializer: S) -> Result<S::Ok, S::Error> {
+fn digits<S: Serializer>(money: &Sum, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&money.digits())
 }
 

@@ -10,8 +10,8 @@ use ledger::account::Account;
 use ledger::books::{Balance, BalanceKey, Books, Posted};
 use ledger::currency::Currency;
 use ledger::id::FundId;
-use ledger::money::Money;
 use ledger::proofs::{self, FundProof};
+use ledger::sum::Sum;
 use programme::entity::FundState;
 use programme::{Key, State};
 use records::assets::FundKind;
@@ -40,15 +40,16 @@ impl Tally {
 
     /// The proofs are equations between sums, so they hold after the entry if they held before and hold of its changes.
     fn prove(&self, posted: &Posted, state: &State) -> Result<(), Wrong> {
-        let mut changes: BTreeMap<&FundId, Vec<(&BalanceKey, Balance)>> = BTreeMap::new();
+        let mut changes: BTreeMap<&FundId, Vec<(&BalanceKey, Sum)>> = BTreeMap::new();
         for (key, after) in posted.balances() {
             let before = self.books.balance(key);
-            let amount = after.amount.checked_sub(before.amount).map_err(|_| out_of_bounds(&key.fund))?;
-            let change = Balance { amount, held: Money::zero(key.currency) };
-            changes.entry(&key.fund).or_default().push((key, change));
+            // Both are of the key's currency.
+            if let Some(change) = Sum::from(after.amount).less(before.amount.into()) {
+                changes.entry(&key.fund).or_default().push((key, change));
+            }
         }
         for (fund, changes) in changes {
-            let proof = prove_fund(fund, fund_state(fund, state)?, changes.iter().map(|(k, b)| (*k, b)))?;
+            let proof = prove_fund(fund, fund_state(fund, state)?, changes.into_iter());
             if let Some((name, equation)) =
                 proof.equations().into_iter().find(|(_, equation)| !equation.holds())
             {
@@ -144,39 +145,37 @@ fn fund_report(
     state: &State,
 ) -> Result<FundReport, Wrong> {
     let fund_state = fund_state(fund, state)?;
-    let mut sums: BTreeMap<(u16, Currency), (String, i128, i128)> = BTreeMap::new();
+    let mut sums: BTreeMap<(u16, Currency), AccountTotal> = BTreeMap::new();
     for (key, balance) in balances {
-        let sum =
-            (sums.entry((key.account.code(), key.currency))).or_insert_with(|| (title(&key.account), 0, 0));
-        sum.1 += i128::from(balance.amount.minor());
-        sum.2 += i128::from(balance.held.minor());
-    }
-    let money = |minor: i128, currency| {
-        let minor = i64::try_from(minor).map_err(|_| out_of_bounds(fund))?;
-        Money::from_minor(minor, currency).map_err(|_| out_of_bounds(fund))
-    };
-    let totals = sums.into_iter().map(|((code, currency), (name, amount, held))| {
-        Ok(AccountTotal {
-            amount: money(amount, currency)?,
+        let (code, currency) = (key.account.code(), key.currency);
+        let zero = Sum::zero(currency);
+        let total = sums.entry((code, currency)).or_insert_with(|| AccountTotal {
+            amount: zero,
             code,
             currency,
-            held: money(held, currency)?,
+            held: zero,
+            name: title(&key.account),
+        });
+        // Both are of the key's currency.
+        total.amount = total.amount.plus(balance.amount.into()).unwrap_or(total.amount);
+        total.held = total.held.plus(balance.held.into()).unwrap_or(total.held);
+    }
+    let amounts = balances.iter().map(|(key, balance)| (*key, Sum::from(balance.amount)));
+    let proofs =
+        prove_fund(fund, fund_state, amounts).equations().into_iter().map(|(name, equation)| ProofLine {
+            difference: equation.difference(),
+            left: equation.left,
             name,
-        })
-    });
-    let totals = totals.collect::<Result<_, Wrong>>()?;
-    let proof = prove_fund(fund, fund_state, balances.iter().copied())?;
-    let proofs = proof.equations().into_iter().map(|(name, equation)| {
-        let difference = equation.difference().map_err(|_| out_of_bounds(fund))?;
-        Ok(ProofLine { difference, left: equation.left, name, right: equation.right, states: states(name) })
-    });
+            right: equation.right,
+            states: states(name),
+        });
     Ok(FundReport {
         asset: fund_state.asset.clone(),
         currency: fund_state.currency,
         fund: fund.clone(),
         kind: fund_state.kind,
-        proofs: proofs.collect::<Result<_, Wrong>>()?,
-        totals,
+        proofs: proofs.collect(),
+        totals: sums.into_values().collect(),
     })
 }
 
@@ -190,17 +189,13 @@ fn fund_state<'a>(fund: &FundId, state: &'a State) -> Result<&'a FundState, Wron
 fn prove_fund<'a>(
     fund: &FundId,
     state: &FundState,
-    balances: impl Iterator<Item = (&'a BalanceKey, &'a Balance)>,
-) -> Result<FundProof, Wrong> {
+    balances: impl Iterator<Item = (&'a BalanceKey, Sum)>,
+) -> FundProof {
     let kind = match state.kind {
         FundKind::Spendable => proofs::FundKind::Spendable,
         FundKind::Fiduciary => proofs::FundKind::Fiduciary,
     };
-    proofs::prove_fund(fund, kind, state.currency, balances).map_err(|_| out_of_bounds(fund))
-}
-
-fn out_of_bounds(fund: &FundId) -> Wrong {
-    Wrong { code: "sum_out_of_bounds", reason: format!("a sum of fund {fund} leaves the bounds of money") }
+    proofs::prove_fund(fund, kind, state.currency, balances)
 }
 
 /// What an equation of [`FundProof`] says.
@@ -255,8 +250,8 @@ mod tests {
     use programme::entity::Entity;
     use signing::digest::Digest;
 
-    fn usd(minor: i64) -> Money {
-        Money::from_minor(minor, Currency::USD).unwrap()
+    fn usd(minor: i64) -> ledger::money::Money {
+        ledger::money::Money::from_minor(minor, Currency::USD).unwrap()
     }
 
     /// A state with the spendable fund `f`.

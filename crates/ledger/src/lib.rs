@@ -13,5 +13,6 @@ pub mod id;
 pub mod journal;
 pub mod money;
 pub mod proofs;
+pub mod sum;
 mod text;
 pub mod time;

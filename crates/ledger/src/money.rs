@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::currency::Currency;
+use crate::sum::Sum;
 
 /// Every amount is less than 10^15 major units, whatever its sign.
 const MAJOR_BOUND: i128 = 1_000_000_000_000_000;
@@ -192,30 +193,12 @@ impl Money {
 
     /// The amount alone, as `parse` takes it: `-100000.00`.
     pub fn digits(self) -> String {
-        self.spell("")
+        Sum::from(self).digits()
     }
 
     /// For people to read: `USD 100,000.00`.
     pub fn grouped(self) -> String {
-        format!("{} {}", self.currency, self.spell(","))
-    }
-
-    fn spell(self, separator: &str) -> String {
-        let decimals = self.currency.minor_units() as usize;
-        let digits = format!("{:0width$}", self.minor.unsigned_abs(), width = decimals + 1);
-        let (major, minor) = digits.split_at(digits.len() - decimals);
-        let mut text = String::from(if self.minor < 0 { "-" } else { "" });
-        for (i, digit) in major.chars().enumerate() {
-            if i > 0 && (major.len() - i).is_multiple_of(3) {
-                text.push_str(separator);
-            }
-            text.push(digit);
-        }
-        if decimals > 0 {
-            text.push('.');
-            text.push_str(minor);
-        }
-        text
+        Sum::from(self).grouped()
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::books::{Balance, BalanceKey};
+use crate::books::BalanceKey;
 use crate::currency::Currency;
 use crate::id::FundId;
-use crate::money::{Money, MoneyError};
+use crate::sum::Sum;
 
 /// What a fund is for, which decides what its books must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,15 +25,15 @@ pub enum FundKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Equation {
     /// One plane's word for it.
-    pub left: Money,
+    pub left: Sum,
     /// The other's.
-    pub right: Money,
+    pub right: Sum,
 }
 
 impl Equation {
     /// Left less right.
-    pub fn difference(&self) -> Result<Money, MoneyError> {
-        self.left.checked_sub(self.right)
+    pub fn difference(&self) -> Sum {
+        Sum::of_minor(self.left.minor().saturating_sub(self.right.minor()), self.left.currency())
     }
 
     /// Whether there is no difference.
@@ -85,38 +85,39 @@ impl FundProof {
 }
 
 /// Sums the fund's balances in its currency and sets up what they must prove. Balances of other funds are skipped, so
-/// the whole ledger may be passed.
+/// the whole ledger may be passed. What is passed may also be the changes of an entry.
 pub fn prove_fund<'a>(
     fund: &FundId,
     kind: FundKind,
     currency: Currency,
-    balances: impl Iterator<Item = (&'a BalanceKey, &'a Balance)>,
-) -> Result<FundProof, MoneyError> {
+    balances: impl Iterator<Item = (&'a BalanceKey, Sum)>,
+) -> FundProof {
     let mut sums: BTreeMap<u16, i128> = BTreeMap::new();
-    for (key, balance) in balances {
-        if key.fund == *fund && key.currency == currency {
-            *sums.entry(key.account.code()).or_default() += i128::from(balance.amount.minor());
+    for (key, amount) in balances {
+        if key.fund == *fund && key.currency == currency && amount.currency() == currency {
+            *sums.entry(key.account.code()).or_default() += amount.minor();
         }
     }
     let of = |codes: std::ops::RangeInclusive<u16>| sums.range(codes).map(|(_, sum)| sum).sum::<i128>();
     let one = |code: u16| of(code..=code);
-    let equation = |left: i128, right: i128| -> Result<Equation, MoneyError> {
-        Ok(Equation { left: Money::from_wide(left, currency)?, right: Money::from_wide(right, currency)? })
+    let equation = |left: i128, right: i128| Equation {
+        left: Sum::of_minor(left, currency),
+        right: Sum::of_minor(right, currency),
     };
-    Ok(match kind {
+    match kind {
         FundKind::Spendable => {
             let (accrued, shortfall, settled) = (one(7400), one(7900), one(7500));
             let unspent = one(7200) + one(7210) + one(7300);
             FundProof::Spendable {
-                p1: equation(one(7100) + shortfall, unspent + accrued + settled)?,
-                p2: equation(accrued, one(2100) + one(2200))?,
-                p3: equation(one(1100) + one(1300) - one(2600), unspent + accrued - shortfall)?,
-                p4: equation(one(3100) + of(4100..=4199) - of(5100..=5199), unspent + one(1200) - shortfall)?,
+                p1: equation(one(7100) + shortfall, unspent + accrued + settled),
+                p2: equation(accrued, one(2100) + one(2200)),
+                p3: equation(one(1100) + one(1300) - one(2600), unspent + accrued - shortfall),
+                p4: equation(one(3100) + of(4100..=4199) - of(5100..=5199), unspent + one(1200) - shortfall),
             }
         }
-        FundKind::Fiduciary => FundProof::Fiduciary { custody: equation(one(1150), one(2300) + one(2100))? },
+        FundKind::Fiduciary => FundProof::Fiduciary { custody: equation(one(1150), one(2300) + one(2100)) },
         FundKind::Unallocated => {
-            FundProof::Unallocated { suspense: equation(one(1100) - one(2600), one(2500))? }
+            FundProof::Unallocated { suspense: equation(one(1100) - one(2600), one(2500)) }
         }
-    })
+    }
 }

@@ -17,6 +17,7 @@ use records::governance::{Band, ChannelKind, Role};
 use records::journal::Lapse;
 use records::scalar::Integer;
 use signing::digest::Digest;
+use signing::keys::KeyId;
 
 use crate::assets;
 use crate::decide::{About, At, Context, Draft, Effects, balance_keys};
@@ -269,9 +270,6 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     };
     let earlier: Vec<Gathered> =
         approvals.iter().filter(|one| one.policy == context.policy.version).cloned().collect();
-    if earlier.iter().any(|one| one.approver == *signer) {
-        return Err(Code::AlreadyApproved.into());
-    }
     let allotment = assets::main_allotment()?;
     let lines = if state.in_kind {
         journal::approved(&state.fund, &allotment, hold, state.amount, state.amount)
@@ -281,6 +279,9 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     };
     context.view.need(gathered_keys(&earlier).chain(balance_keys(&lines)))?;
     let mut standing = standing(&context, &earlier)?;
+    if standing.iter().any(|one| one.approver == *signer) {
+        return Err(Code::AlreadyApproved.into());
+    }
     standing.push(gathered);
     let directors = count_directors(&context, &standing)?;
     let band = band(context.policy, state.amount)?;
@@ -478,7 +479,7 @@ pub(crate) fn release(context: Context<'_>, body: &Release) -> Result<Effects, H
 pub(crate) fn bank_report(
     context: &Context<'_>,
     body: &Body,
-    persons: &[PrincipalId],
+    persons: &[(PrincipalId, KeyId)],
     authority: Vec<Digest>,
 ) -> Result<Effects, Halt> {
     let (id, value_date) = match body {
@@ -519,11 +520,11 @@ pub(crate) fn bank_report(
 }
 
 /// Who reports what the bank did is none of those who approved or released it.
-fn check_reporters(persons: &[PrincipalId], sent: &Sent) -> Result<(), Halt> {
+fn check_reporters(persons: &[(PrincipalId, KeyId)], sent: &Sent) -> Result<(), Halt> {
     let acted = |person: &PrincipalId| {
         sent.payer == *person || sent.owed.approvals.iter().any(|one| one.approver == *person)
     };
-    if persons.iter().any(acted) {
+    if persons.iter().any(|(person, _)| acted(person)) {
         return Err(Refusal::with(Code::SamePerson, "the reconciler approved or released this").into());
     }
     Ok(())

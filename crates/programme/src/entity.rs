@@ -15,7 +15,7 @@ use records::disbursements::Channel;
 use records::governance::{Act, Charter, Policy, Role};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
-use signing::keys::PublicKey;
+use signing::keys::{KeyId, PublicKey};
 
 use crate::key::Key;
 use crate::stage::Stage;
@@ -149,7 +149,7 @@ pub struct ProposalState {
     /// What is proposed.
     pub act: Act,
     /// The custodians who count for it, with the keys that they signed with.
-    pub custodians: Vec<(PrincipalId, signing::keys::KeyId)>,
+    pub custodians: Vec<(PrincipalId, KeyId)>,
     /// How far it has come.
     pub status: ProposalStatus,
     /// Until when it gathers: the proposal's own `not_after`.
@@ -290,8 +290,8 @@ pub struct PostedEntry {
 /// A report of a fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportState {
-    /// Who has signed it, in order.
-    pub persons: Vec<PrincipalId>,
+    /// Who has signed it, in order, with which key.
+    pub persons: Vec<(PrincipalId, KeyId)>,
     /// How far it has come.
     pub status: ReportStatus,
 }

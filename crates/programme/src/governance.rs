@@ -11,10 +11,11 @@ use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey};
 
+use crate::INSTRUCTION_LIFE_MAX_S;
 use crate::decide::{At, Context, Effects};
 use crate::entity::{
-    CharterState, Dated, KeyState, Pending, PolicyState, PrincipalState, ProposalState, ProposalStatus,
-    VersionedPolicy,
+    CharterState, Dated, InstructionState, KeyState, Pending, PolicyState, PrincipalState, ProposalState,
+    ProposalStatus, VersionedPolicy,
 };
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -103,6 +104,11 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
             .set(Key::PublicKey(custodian.key.id()), key);
     }
     let accepted = BTreeSet::from([founding.signer.clone()]);
+    let life_max = founding.issued_at.plus(INSTRUCTION_LIFE_MAX_S);
+    let not_after =
+        life_max.ok_or(Refusal::with(Code::FoundingInvalid, "issued_at is beyond every time there is"))?;
+    let known = InstructionState { digest, position: 0, not_after };
+    effects = effects.set(Key::Instruction(founding.signer.clone(), founding.id), known);
     Ok(effects.set(Key::Charter, CharterState { ledger: digest, charter: charter.clone(), accepted }))
 }
 
@@ -194,9 +200,6 @@ pub(crate) fn concur(context: Context<'_>, body: &Concurrence) -> Result<Effects
         return Err(Code::ProposalClosed.into());
     }
     let signer = &context.header.signer;
-    if proposal.custodians.iter().any(|(custodian, _)| custodian == signer) {
-        return Err(Code::AlreadyConcurred.into());
-    }
     let gathered = proposal
         .custodians
         .iter()
@@ -211,6 +214,9 @@ pub(crate) fn concur(context: Context<'_>, body: &Concurrence) -> Result<Effects
         {
             standing.push((custodian, key));
         }
+    }
+    if standing.iter().any(|(custodian, _)| custodian == signer) {
+        return Err(Code::AlreadyConcurred.into());
     }
     standing.push((signer.clone(), context.header.key));
     let has_quorum = standing.len() as u64 >= context.charter.charter.quorum.0;
@@ -327,7 +333,8 @@ fn new_keys(
 /// A key is enrolled once ever, and never one of the ledger's own.
 fn check_new(context: &Context<'_>, key: KeyId) -> Result<(), Halt> {
     let charter = &context.charter.charter;
-    if [charter.record_key.id(), charter.checkpoint_key.id()].contains(&key) {
+    let reserved = [&charter.record_key, &charter.checkpoint_key].into_iter().chain(&charter.witnesses);
+    if reserved.map(PublicKey::id).any(|reserved| reserved == key) {
         return Err(Code::KeyEnrolled.into());
     }
     context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)

@@ -8,9 +8,10 @@ use records::assets::{Countersignature, Reversal, ReversalSubject};
 use records::governance::Role;
 use records::{Body, Kind};
 use signing::digest::Digest;
+use signing::keys::KeyId;
 
 use crate::decide::{Context, Draft, Effects};
-use crate::entity::{DisbursementState, PostedEntry, PrincipalState, ReportState, ReportStatus};
+use crate::entity::{DisbursementState, KeyState, PostedEntry, PrincipalState, ReportState, ReportStatus};
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
 use crate::state::Halt;
@@ -38,7 +39,11 @@ fn keys_of_fact(body: &Body) -> Vec<Key> {
 /// A reconciler reports a fact.
 pub(crate) fn report(context: Context<'_>, body: &Body) -> Result<Effects, Halt> {
     context.require(&[Role::Reconciler])?;
-    gather(&context, context.digest, vec![context.header.signer.clone()], body)
+    gather(&context, context.digest, vec![signer(&context)], body)
+}
+
+fn signer(context: &Context<'_>) -> (PrincipalId, KeyId) {
+    (context.header.signer.clone(), context.header.key)
 }
 
 /// A further reconciler countersigns a report that waits.
@@ -52,28 +57,33 @@ pub(crate) fn countersign(context: Context<'_>, body: &Countersignature) -> Resu
     if *not_after < now {
         return Err(Refusal::with(Code::ReportUnknown, "the report ran out; report the fact again").into());
     }
-    if report.persons.contains(&context.header.signer) {
-        return Err(Code::AlreadySigned.into());
-    }
     let fact = waiting_fact(payload_type, payload)?;
-    let persons = report.persons.iter().map(|person| Key::Principal(person.clone()));
+    let earlier = report.persons.iter();
+    let persons = earlier.flat_map(|(person, key)| [Key::Principal(person.clone()), Key::PublicKey(*key)]);
     context.view.need(persons.chain(keys_of_fact(&fact)))?;
     let mut standing = Vec::new();
-    for person in &report.persons {
+    for (person, key) in &report.persons {
         let roles = context.view.find::<PrincipalState>(&Key::Principal(person.clone()))?;
-        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Reconciler)) {
-            standing.push(person.clone());
+        let state = context.view.find::<KeyState>(&Key::PublicKey(*key))?;
+        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Reconciler))
+            && state.is_some_and(|state| state.is_valid(now))
+        {
+            standing.push((person.clone(), *key));
         }
     }
-    standing.push(context.header.signer.clone());
+    if standing.iter().any(|(person, _)| *person == context.header.signer) {
+        return Err(Code::AlreadySigned.into());
+    }
+    standing.push(signer(&context));
     gather(&context, body.report, standing, &fact)
 }
 
-/// Posts the fact once enough persons signed it; until then keeps it.
+/// Posts the fact once enough persons signed it; until then keeps it. What could not be posted now is refused at the
+/// first signature already.
 fn gather(
     context: &Context<'_>,
     report: Digest,
-    persons: Vec<PrincipalId>,
+    persons: Vec<(PrincipalId, KeyId)>,
     body: &Body,
 ) -> Result<Effects, Halt> {
     let policy = &context.policy.policy;
@@ -85,19 +95,19 @@ fn gather(
     };
     let key = Key::Report(report);
     let authority = if report == context.digest { vec![] } else { vec![report] };
+    let (effects, status) = if of_disbursement {
+        (disbursements::bank_report(context, body, &persons, authority)?, ReportStatus::Posted(None))
+    } else {
+        let (lines, effective) = assets::fact(context, body)?;
+        let posted = PostedEntry { id: context.entry_id(), lines: lines.clone() };
+        let draft = Draft { lines, effective, authority, about: None, reverses: None };
+        (Effects::default().post(draft), ReportStatus::Posted(Some(posted)))
+    };
     if (persons.len() as u64) < needed.0 {
         let status = waiting(context, report, body)?;
         return Ok(Effects::default().set(key, ReportState { persons, status }));
     }
-    if of_disbursement {
-        let effects = disbursements::bank_report(context, body, &persons, authority)?;
-        return Ok(effects.set(key, ReportState { persons, status: ReportStatus::Posted(None) }));
-    }
-    let (lines, effective) = assets::fact(context, body)?;
-    let posted = PostedEntry { id: context.entry_id(), lines: lines.clone() };
-    let status = ReportStatus::Posted(Some(posted));
-    let draft = Draft { lines, effective, authority, about: None, reverses: None };
-    Ok(Effects::default().set(key, ReportState { persons, status }).post(draft))
+    Ok(effects.set(key, ReportState { persons, status }))
 }
 
 /// A first report is kept whole; a further signature leaves what was kept.

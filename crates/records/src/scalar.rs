@@ -14,8 +14,10 @@ pub enum ScalarError {
     /// Not a decimal integer without sign, leading zeros or white space, or above 2^63 - 1.
     #[error("write the integer as a decimal string from 0 to 9223372036854775807, without leading zeros")]
     Integer,
-    /// Free text that is empty, too long, not NFC, or holds a control or bidirectional character.
-    #[error("write 1 to 500 characters in Unicode NFC, without control or bidirectional characters")]
+    /// Free text that is empty, too long, not NFC, or holds a control, bidirectional or invisible character.
+    #[error(
+        "write 1 to 500 characters in Unicode NFC, without control, bidirectional or invisible characters"
+    )]
     Text,
     /// Not 64 lower-case hexadecimal digits.
     #[error("write the salt as 64 lower-case hexadecimal digits")]
@@ -70,7 +72,7 @@ impl FromStr for Integer {
 
 string_serde!(Integer);
 
-/// Free text: 1 to 500 characters, NFC, without control or bidirectional characters. Never about a person.
+/// Free text: 1 to 500 characters, NFC, without control, bidirectional or invisible characters. Never about a person.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Text(Box<str>);
 
@@ -91,8 +93,7 @@ impl FromStr for Text {
     type Err = ScalarError;
 
     fn from_str(text: &str) -> Result<Self, ScalarError> {
-        let bidirectional = |c: char| matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-        let allowed = text.chars().all(|c| !c.is_control() && !bidirectional(c));
+        let allowed = text.chars().all(|c| !c.is_control() && !is_hidden(c));
         let length = text.chars().count();
         if !(1..=500).contains(&length) || !allowed || !text.nfc().eq(text.chars()) {
             return Err(ScalarError::Text);
@@ -102,6 +103,13 @@ impl FromStr for Text {
 }
 
 string_serde!(Text);
+
+/// What changes the direction of text, and what is not seen at all.
+fn is_hidden(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x61C | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB
+            | 0xE0000..=0xE007F)
+}
 
 /// A machine's word: a log origin (C2SP `tlog-checkpoint`), a writer's epoch. 1 to 100 of `[a-z0-9./_-]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -237,7 +245,17 @@ mod tests {
     #[test]
     fn texts_hide_nothing() {
         assert!("forfeiture order 12/2026, Zürich".parse::<Text>().is_ok());
-        for bad in ["", "a\nb", "a\u{202E}b", "u\u{0308}", "a\u{0000}", "\u{2066}x"] {
+        for bad in [
+            "",
+            "a\nb",
+            "a\u{202E}b",
+            "u\u{0308}",
+            "a\u{0000}",
+            "\u{2066}x",
+            "a\u{200B}b",
+            "\u{FEFF}a",
+            "a\u{00AD}b",
+        ] {
             assert!(bad.parse::<Text>().is_err(), "{bad:?}");
         }
         assert!("x".repeat(501).parse::<Text>().is_err());

@@ -8,7 +8,6 @@ use disbursement_api::pipeline::Settings;
 use records::Body;
 use serde_json::{Value, json};
 use tests::cluster::cluster;
-use tests::service::Service;
 use tests::world::{Answer, World};
 
 use super::assert_refusal;
@@ -31,7 +30,8 @@ fn watched_world() -> World {
     }
     let hour = Duration::from_secs(3600);
     let settings = Settings { tick: hour, poll: hour, ..Settings::default() };
-    world.service = Service::with(&world.database, &world.register, &world.clock, settings);
+    let register = world.register.clone();
+    world.restart_with(&register, settings);
     world
 }
 

@@ -25,7 +25,7 @@ fn a_body_is_read_strictly() {
     for (body, code, says, index) in [
         (String::new(), "body_not_json", "EOF", None),
         ("hello".to_owned(), "body_not_json", "expected", None),
-        (list(&item)[1..].to_owned(), "body_not_json", "JSON in UTF-8", None),
+        (list(&item)[..99].to_owned(), "body_not_json", "EOF", None),
         (list(&item) + "}", "body_not_json", "trailing", None),
         ("{".repeat(100_000), "body_not_json", "JSON", None),
         (format!("\u{feff}{}", list(&item)), "body_not_json", "JSON", None),
@@ -36,7 +36,7 @@ fn a_body_is_read_strictly() {
         (format!(r#"{{"instructions":[{item}]}}"#), "body_invalid", "missing field `mode`", None),
         (list(""), "body_invalid", "must not be empty", None),
         (list(&item).replace("each", "some"), "body_invalid", "another mode", None),
-        (list(&item).replace("each", "Each"), "body_invalid", "unknown variant", None),
+        (list(&item).replace("each", "Each"), "body_invalid", "mode is all or each", None),
         (list(&item).replace("\"each\"", "1"), "body_invalid", "another mode", None),
         (twice_mode, "body_invalid", "duplicate field `mode`", None),
         (

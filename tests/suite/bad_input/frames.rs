@@ -80,7 +80,7 @@ fn a_basis_ages() {
     let old = world.basis();
     world.clock.advance(3000);
     world.ok("dora", bank("b2"));
-    world.clock.advance(700);
+    world.clock.advance(3700);
     let stale = world.sign_with(&person, bank("b9"), |header| header.basis = old);
     refused(&world, &text_of(stale.envelope()), "basis_too_old", "verify the present checkpoint");
     accepted(&world, &text_of(world.sign("dora", bank("b9")).envelope()));

@@ -55,7 +55,7 @@ fn a_founding_wants_more_than_one_person() {
         (&|charter| charter.quorum = Integer(1), quorum_says),
         (&|charter| charter.quorum = Integer(0), quorum_says),
         (&|charter| charter.quorum = Integer(4), quorum_says),
-        (&|charter| charter.custodians.push(custodian("kuno")), quorum_says),
+        (&|charter| charter.custodians.push(custodian("kuwe")), quorum_says),
         (
             &|charter| {
                 charter.custodians.truncate(1);
@@ -66,7 +66,7 @@ fn a_founding_wants_more_than_one_person() {
         (&|charter| charter.custodians.truncate(1), quorum_says),
         (&|charter| charter.custodians.insert(0, custodian("karl")), "each custodian once"),
         (&|charter| charter.custodians[1] = shared.clone(), "a key of their own"),
-        (&|charter| charter.record_key = charter.checkpoint_key.clone(), "a key of their own"),
+        (&|charter| charter.witnesses = vec![charter.record_key.clone()], "a key of their own"),
         (&|charter| charter.custodians[0] = custodian("kaja"), "no custodian has the key that signed"),
         (&|charter| charter.currencies.clear(), "at least one currency"),
         (&|charter| charter.policy.receipt_persons = Integer(0), "at least one person"),

@@ -9,7 +9,6 @@ use signing::dsse::Envelope;
 use store::register::Register;
 use tests::cluster::scratch;
 use tests::people::Person;
-use tests::service::Service;
 use tests::world::{World, post_raw};
 
 use super::{assert_problem, assert_refusal, bank, body_of, text_of, traceless};
@@ -106,8 +105,7 @@ fn a_receipt_may_come_later() {
     let held = scratch("register").join("register.json");
     let lock = Register::open(&held).unwrap();
     let settings = Settings { receipt_wait: Duration::from_millis(50), ..Settings::default() };
-    let slow = Service::with(&world.database, &held, &world.clock, settings);
-    drop(std::mem::replace(&mut world.service, slow));
+    world.restart_with(&held, settings);
     std::fs::copy(&world.register, &held).unwrap();
 
     let record = world.sign("dora", bank("b9"));

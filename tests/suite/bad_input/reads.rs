@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tests::outsiders::world_with_outsiders;
 use tests::people::Person;
-use tests::service::Service;
 use tests::world::{Answer, World, call, nonce};
 
 use super::{assert_refusal, traceless};
@@ -109,7 +108,7 @@ fn a_signature_is_of_this_time() {
     parts.parameters += &format!(";expires={};tag=\"x\"", world.clock.now().unix() + 60);
     assert_eq!(send(&world, "GET", PATH, &parts.sign()).status, 200);
     // A service that was started anew remembers no nonces, so it takes no signature from before.
-    world.service = Service::start(&world.database, &world.register, &world.clock);
+    world.restart();
     assert_refusal(&created(&world, -5), "http_signature_created", "before the service started", None);
     assert_eq!(created(&world, 1).status, 200);
 }

@@ -50,13 +50,13 @@ fn the_funds_and_their_proofs() {
     let fund = report.checked.funds.iter().find(|fund| fund.fund.as_str() == "f1").unwrap();
     let total = |code| fund.totals.iter().find(|total| total.code == code).map(|total| total.amount);
     // 9,000,000.00 less the fee of 35.00 and the 25.00 that the bank kept; 5,412.30 is on its way.
-    assert_eq!(total(1100), Some(usd("8999940.00")));
-    assert_eq!(total(2100), Some(usd("100000.00")));
-    assert_eq!(total(2200), Some(usd("5412.30")));
-    assert_eq!(total(7210), Some(usd("8894527.70")));
+    assert_eq!(total(1100), Some(usd("8999940.00").into()));
+    assert_eq!(total(2100), Some(usd("100000.00").into()));
+    assert_eq!(total(2200), Some(usd("5412.30").into()));
+    assert_eq!(total(7210), Some(usd("8894527.70").into()));
     let held: Vec<_> = fund.totals.iter().filter(|total| !total.held.is_zero()).collect();
     let held: Vec<_> = held.iter().map(|total| (total.code, total.held)).collect();
-    assert_eq!(held, [(1100, usd("5412.30")), (7210, usd("5000.00"))]);
+    assert_eq!(held, [(1100, usd("5412.30").into()), (7210, usd("5000.00").into())]);
     let names: Vec<_> = fund.proofs.iter().map(|proof| proof.name).collect();
     assert_eq!(names, ["P1", "P2", "P3", "P4"]);
     assert!(fund.proofs.iter().all(|proof| proof.difference.is_zero() && proof.left == proof.right));

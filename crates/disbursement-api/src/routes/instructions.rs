@@ -151,22 +151,16 @@ async fn collect(body: Body, expected: usize) -> Result<Bytes, Problem> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with instructions and mode is expected")]
 struct BodyJson<'a> {
     #[serde(borrow)]
     instructions: Vec<&'a RawValue>,
-    mode: ModeJson,
+    // As an enum, `serde_json` would call a number here a mistake of syntax.
+    mode: String,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ModeJson {
-    All,
-    Each,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with attachments and envelope is expected")]
 struct ItemJson<'a> {
     attachments: Vec<IgnoredAny>,
     #[serde(borrow)]
@@ -187,9 +181,10 @@ fn parse(body: &[u8]) -> Result<(Mode, Envelopes), Problem> {
     if body.instructions.len() > INSTRUCTIONS_MAX {
         return Err(TOO_MANY_INSTRUCTIONS.into());
     }
-    let mode = match body.mode {
-        ModeJson::All => Mode::All,
-        ModeJson::Each => Mode::Each,
+    let mode = match body.mode.as_str() {
+        "all" => Mode::All,
+        "each" => Mode::Each,
+        _ => return Err(Problem::with(BODY_INVALID, "mode is all or each")),
     };
     let envelope = |(index, item): (usize, &RawValue)| {
         let item: ItemJson<'_> = object(item.get()).map_err(|problem| problem.at(index))?;

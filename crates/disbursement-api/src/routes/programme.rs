@@ -171,7 +171,8 @@ pub(super) async fn reports(
             ReportStatus::Posted(posted) => ("posted", posted.map(|entry| entry.id)),
             ReportStatus::Reversed => ("reversed", None),
         };
-        let (persons, position) = (row.state.persons, Integer(row.position));
+        let persons = row.state.persons.into_iter().map(|(person, _)| person).collect();
+        let position = Integer(row.position);
         ReportView { entry, envelope, kind: row.kind, persons, position, report: row.report, status }
     };
     Ok(Json(page.map(view).into()))

@@ -101,7 +101,17 @@ pub struct Service {
     pipeline: Pipeline,
     serving: JoinHandle<()>,
     stop: oneshot::Sender<()>,
-    dir: PathBuf,
+    /// Last, so that it outlives the server.
+    _dir: Dir,
+}
+
+/// A directory that is gone when its test is, however that ends.
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Service {
@@ -143,7 +153,7 @@ impl Service {
             pipeline,
             serving,
             stop,
-            dir,
+            _dir: Dir(dir),
         }
     }
 
@@ -173,7 +183,6 @@ impl Service {
         self.pipeline.shutdown().await;
         drop(self.pipeline);
         self.server.stop().unwrap();
-        let _ = fs::remove_dir_all(self.dir);
     }
 
     async fn found(&self) {

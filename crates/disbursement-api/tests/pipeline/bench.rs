@@ -1,6 +1,6 @@
-use std::time::Instant;
-use disbursement_api::pipeline::Mode;
 use super::fixture::{Place, Town, note};
+use disbursement_api::pipeline::Mode;
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throughput() {
@@ -10,24 +10,38 @@ async fn throughput() {
     let mut next = 0;
     for inflight in [1usize, 8, 32, 256] {
         let count = (inflight * 100).clamp(500, 12_000);
-        let envelopes: Vec<_> = (next..next + count).map(|n| { let b = town.request(&format!("d{n}"), &format!("case-{n}")); town.sign("prep1", b) }).collect();
+        let envelopes: Vec<_> = (next..next + count)
+            .map(|n| {
+                let b = town.request(&format!("d{n}"), &format!("case-{n}"));
+                town.sign("prep1", b)
+            })
+            .collect();
         next += count;
         let began = Instant::now();
         let queue = std::sync::Arc::new(std::sync::Mutex::new(envelopes));
-        let tasks: Vec<_> = (0..inflight).map(|_| {
-            let (queue, pipeline) = (queue.clone(), town.pipeline.clone());
-            tokio::spawn(async move {
-                loop {
-                    let Some(one) = queue.lock().unwrap().pop() else { break };
-                    let s = pipeline.submit(vec![Ok(one)], Mode::Each).await.unwrap();
-                    assert!(s.checkpoint.is_some());
-                }
+        let tasks: Vec<_> = (0..inflight)
+            .map(|_| {
+                let (queue, pipeline) = (queue.clone(), town.pipeline.clone());
+                tokio::spawn(async move {
+                    loop {
+                        let Some(one) = queue.lock().unwrap().pop() else { break };
+                        let s = pipeline.submit(vec![Ok(one)], Mode::Each).await.unwrap();
+                        assert!(s.checkpoint.is_some());
+                    }
+                })
             })
-        }).collect();
-        for t in tasks { t.await.unwrap(); }
+            .collect();
+        for t in tasks {
+            t.await.unwrap();
+        }
         note(format_args!("{inflight} in flight: {:.0}/s", count as f64 / began.elapsed().as_secs_f64()));
     }
-    let batch: Vec<_> = (next..next + 10_000).map(|n| { let b = town.request(&format!("d{n}"), &format!("case-{n}")); town.sign("prep1", b) }).collect();
+    let batch: Vec<_> = (next..next + 10_000)
+        .map(|n| {
+            let b = town.request(&format!("d{n}"), &format!("case-{n}"));
+            town.sign("prep1", b)
+        })
+        .collect();
     let began = Instant::now();
     for part in batch.chunks(1000) {
         let s = town.pipeline.submit(part.iter().cloned().map(Ok).collect(), Mode::All).await.unwrap();

@@ -289,7 +289,12 @@ impl World {
                 FundKind::Fiduciary => proofs::FundKind::Fiduciary,
                 FundKind::Spendable => proofs::FundKind::Spendable,
             };
-            let proof = prove_fund(fund, kind, state.currency, self.state.balances()).unwrap();
+            let proof = prove_fund(
+                fund,
+                kind,
+                state.currency,
+                self.state.balances().map(|(key, balance)| (key, balance.amount.into())),
+            );
             assert!(proof.holds(), "{fund} after {entry:#?}: {proof:#?}");
         }
     }
