@@ -473,6 +473,43 @@ fn a_quorum_counts_only_who_still_stands() {
     );
 }
 
+#[test]
+fn a_report_counts_only_whose_key_still_stands() {
+    lives(
+        "
+        c1    set-policy receipt_persons=2 as=p ; c2 concur p ; wait 1h
+        rec1  custody h1 cust 700.00 as=custody
+        c1    revoke rec1 as=r ; c2 concur r ; wait 1h
+        rec2  countersign custody
+        see   h1 owner-claim=0
+        all1  countersign custody
+        see   h1 owner-claim=700
+        ",
+    );
+}
+
+#[test]
+fn a_report_that_could_not_be_posted_is_refused_at_its_first_signature() {
+    lives(
+        "
+        c1    set-policy bank_report_persons=2 as=p ; c2 concur p ; wait 1h
+        prep1 request d1 c-1 small 5000.00 f1
+        rec1  confirm d1                    -> wrong_stage
+        ",
+    );
+}
+
+/// Sums have no bound, so that no typo of a reconciler makes a right ledger unprovable.
+#[test]
+fn the_sum_of_two_balances_may_exceed_the_largest_amount() {
+    lives(
+        "
+        rec1  custody h2 cust 999999999999999.99
+        rec1  windfall f2 b2 1.00 h2 shares=un:1.00
+        ",
+    );
+}
+
 /// A1 at the level of the rule: screening is open, and what is reserved stays reserved.
 #[test]
 fn screening_is_open() {

@@ -48,6 +48,7 @@ pub const ROLES: [&str; 4] = ["postgres", "safeconduct_service", "safeconduct_ag
 
 const OLDEST_MAJOR: u32 = 15;
 const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+const SOCKET_LOCK_NAME: &str = ".s.PGSQL.5432.lock";
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 
 /// Recovery after a crash counts as starting, and one that is cut short begins again.
@@ -163,6 +164,7 @@ impl Embedded {
         let cluster = make_cluster(&bin, &data_dir, &accounts)?;
         stop_stale(&cluster)?;
         let socket = make_socket_dir(&data_dir, &accounts)?;
+        remove_stale(&socket.join(SOCKET_LOCK_NAME))?;
         accounts.write_access(&data_dir)?;
 
         let log_path = data_dir.join("postgres.log");
@@ -376,10 +378,15 @@ fn stop_stale(cluster: &Path) -> Result<(), EmbeddedError> {
         }
         sleep(POLL);
     }
-    // Nobody works here. The server would still refuse to start if the number in the file were by now that of
-    // another process (or thread) of ours, as happens in containers, where the same numbers come back at each start.
-    match fs::remove_file(&pid_file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at("remove", &pid_file)(error)),
+    remove_stale(&pid_file)
+}
+
+/// Removes a file that names a server, where nobody works any more. A new server would refuse to start if that number
+/// were by now another process's, as happens in containers, where the same numbers come back at each start, or if the
+/// old server were dead and its parent had not taken note of it yet.
+fn remove_stale(path: &Path) -> Result<(), EmbeddedError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at("remove", path)(error)),
         _ => Ok(()),
     }
 }
@@ -517,6 +524,15 @@ pub(crate) mod tests {
         let began = Instant::now();
         let mut server = Embedded::start(&bin, dir.path()).unwrap();
         eprintln!("start after kill -9: {:?}", began.elapsed());
+        assert_eq!(rows(&server).await, 4);
+
+        // Both are killed, and nobody has taken note of the server's end: its number is not free.
+        let other = Command::new("true").spawn().unwrap();
+        let mut dead = std::mem::replace(&mut server.child, other);
+        drop(server);
+        send(Signal::KILL, dead.id());
+        let mut server = Embedded::start(&bin, dir.path()).unwrap();
+        assert!(dead.wait().is_ok());
         assert_eq!(rows(&server).await, 4);
 
         // The service is killed: its lock is free, its server still runs.

@@ -68,7 +68,7 @@ fn a_body_is_read_strictly() {
             assert_refusal(&answer, code, says, index);
         }
     }
-    let (status, problem) = raw(&world.service.url, b"{\"mode\":\"\xff\"}", 13).unwrap();
+    let (status, problem) = raw(&world.service.url, b"{\"mode\":\"\xff\"}", 12).unwrap();
     assert_eq!(status, 400);
     assert_problem(&problem, "body_not_json", "UTF-8", None);
     world.accept(&post_raw(&format!("{}/v1/instructions", world.service.url), &list(&item)));

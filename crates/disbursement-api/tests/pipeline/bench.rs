@@ -2,6 +2,20 @@ use super::fixture::{Place, Town, note};
 use disbursement_api::pipeline::Mode;
 use std::time::Instant;
 
+fn cpu() -> (f64, f64) {
+    let tick = |path: &str| -> f64 {
+        let Ok(text) = std::fs::read_to_string(path) else { return 0.0 };
+        let rest: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+        (rest[11].parse::<f64>().unwrap() + rest[12].parse::<f64>().unwrap()) / 100.0
+    };
+    let mut pg = 0.0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let cmd = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if cmd.contains("ledger-1") || cmd.contains("safeconduct_service ledger-1") { pg += tick(&entry.path().join("stat").display().to_string()); }
+    }
+    (tick("/proc/self/stat"), pg)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn throughput() {
     let place = Place::new().await;
@@ -17,6 +31,7 @@ async fn throughput() {
             })
             .collect();
         next += count;
+        let (a, b) = cpu();
         let began = Instant::now();
         let queue = std::sync::Arc::new(std::sync::Mutex::new(envelopes));
         let tasks: Vec<_> = (0..inflight)
@@ -34,6 +49,8 @@ async fn throughput() {
         for t in tasks {
             t.await.unwrap();
         }
+        let (c, d) = cpu();
+        note(format_args!("cpu us each: own {:.0} pg {:.0}", (c - a) * 1e6 / count as f64, (d - b) * 1e6 / count as f64));
         note(format_args!("{inflight} in flight: {:.0}/s", count as f64 / began.elapsed().as_secs_f64()));
     }
     let batch: Vec<_> = (next..next + 10_000)
@@ -42,11 +59,14 @@ async fn throughput() {
             town.sign("prep1", b)
         })
         .collect();
+    let (a, b) = cpu();
     let began = Instant::now();
     for part in batch.chunks(1000) {
         let s = town.pipeline.submit(part.iter().cloned().map(Ok).collect(), Mode::All).await.unwrap();
         assert!(s.checkpoint.is_some());
     }
+    let (c, d) = cpu();
+    note(format_args!("cpu us each: own {:.0} pg {:.0}", (c - a) * 1e6 / 1e4, (d - b) * 1e6 / 1e4));
     note(format_args!("batches of 1000: {:.0}/s", 10_000.0 / began.elapsed().as_secs_f64()));
     town.prove().await;
 }
