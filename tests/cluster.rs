@@ -76,13 +76,17 @@ impl Cluster {
 
     /// A fresh, migrated database.
     pub fn database(&self) -> Database {
+        self.copy_of(TEMPLATE)
+    }
+
+    fn copy_of(&self, template: &str) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         // Copying a template takes it exclusively, so one at a time.
         static COPYING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _one = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut admin = self.server.config("postgres", "postgres").connect_blocking();
-        admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).expect("a database");
+        admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).expect("a database");
         Database { name }
     }
 }
@@ -102,6 +106,14 @@ impl Database {
     /// The service's pools, small.
     pub fn pools(&self) -> Databases {
         Databases::new(|role| self.config(role), PoolSizes::default()).expect("pools")
+    }
+
+    /// A copy of it as it is now, as a backup would be. Its services must have stopped.
+    pub fn copy(&self) -> Database {
+        let mut admin = cluster().server.config("postgres", "postgres").connect_blocking();
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        admin.execute(end, &[&self.name]).expect("idle connections end");
+        cluster().copy_of(&self.name)
     }
 
     /// A connection past every protection, as somebody with the disk has it.

@@ -94,7 +94,7 @@ impl Service {
         })
     }
 
-    /// Stops it. What it was asked to write is written before this returns, and no connection is left.
+    /// Stops it. What it was asked to write is written before this returns; only idle connections are left.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         let served = self.served.take();

@@ -4,8 +4,12 @@
 
 mod authorisation;
 mod bad_input;
+mod choices;
 mod crash;
 mod evidence;
 mod foreign;
+mod life;
 mod oracle;
+mod tampered;
 mod tidy;
+mod two_services;

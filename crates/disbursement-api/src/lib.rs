@@ -3,7 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
-//! | [`publisher`] | checks what was committed and signs its head |
+//! | `publisher` | checks what was committed and signs its head |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
 //! | [`problem`] | what a caller is told when something is not done |
 //!

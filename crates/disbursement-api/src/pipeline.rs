@@ -3,7 +3,7 @@
 //! Whoever calls [`Pipeline::submit`] has its envelopes parsed and their signatures verified on all cores, outside any
 //! transaction, and then waits. One task, the writer, takes what has arrived as a *group*, up to a limit, and in one
 //! transaction locks the head row, loads entities, decides and applies in memory, signs entries, writes everything and
-//! commits. The publisher ([`crate::publisher`]) signs the head afterwards; a caller is answered when a stored checkpoint
+//! commits. The publisher (`crate::publisher`) signs the head afterwards; a caller is answered when a stored checkpoint
 //! covers its records, or after [`Settings::receipt_wait`] without one.
 //!
 //! **Round trips.** A group takes two: `BEGIN`, the head's lock, what has to lapse and the keys that its records are known

@@ -143,9 +143,10 @@ impl Publisher {
         let Some(session) = session else {
             return Err(Trouble::Lost);
         };
-        let latest = log::latest_checkpoint(session.client()).await?;
-        let latest =
-            if register.is_some() { publish(shared, register, session, tail, latest).await? } else { latest };
+        let latest = match register {
+            Some(_) => publish(shared, register, session, tail).await?,
+            None => log::latest_checkpoint(session.client()).await?,
+        };
         if let Some(latest) = latest {
             announce(shared, latest);
         }
@@ -159,7 +160,6 @@ async fn publish(
     register: &mut Option<Register>,
     session: &Session,
     tail: &mut Option<Tail>,
-    latest: Option<SignedHead>,
 ) -> Result<Option<SignedHead>, Trouble> {
     let client = session.client();
     let head = log::head(client).await?;
@@ -172,6 +172,11 @@ async fn publish(
     };
     // What is kept in memory is what the file holds, or it is not used.
     let known = tail.take().filter(|tail| held.as_ref() == Some(&tail.state));
+    // What is kept in memory was stored too.
+    let latest = match &known {
+        Some(known) => Some(known.signed()),
+        None => log::latest_checkpoint(client).await?,
+    };
     let mut now = match (known, held) {
         (Some(known), _) => known,
         (None, Some(held)) => Tail::resume(shared, session, held).await?,
@@ -197,11 +202,11 @@ async fn publish(
     if now.state != before {
         write(register, now.state.clone()).await?;
     }
-    let signed = SignedHead { size: now.state.size, note: now.state.checkpoint.clone() };
-    *tail = Some(now);
+    let signed = now.signed();
     if latest.as_ref() != Some(&signed) {
         log::store_checkpoint(client, &signed).await?;
     }
+    *tail = Some(now);
     Ok(Some(signed))
 }
 

@@ -95,3 +95,53 @@ fn is_of_connection(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
     error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::{Client, Config, NoTls};
+
+    use super::*;
+    use crate::embedded::tests::TestDir;
+    use crate::embedded::{Embedded, find_server};
+    use crate::pool::{Databases, PoolSizes};
+
+    async fn connect(config: &Config) -> Client {
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    #[tokio::test]
+    async fn faults_are_classed_by_what_the_server_says() {
+        let dir = TestDir::new("faults");
+        let server = Embedded::start(&find_server(None).unwrap(), dir.path()).unwrap();
+        let config = server.config("postgres", "postgres");
+        let client = connect(&config).await;
+        let fault = async |sql: &str| StoreError::from(client.batch_execute(sql).await.unwrap_err()).fault();
+        client.batch_execute("CREATE TABLE t (n int CONSTRAINT small CHECK (n < 9))").await.unwrap();
+        assert_eq!(
+            fault("INSERT INTO t VALUES (9)").await,
+            Fault::Refused { constraint: "small".to_owned() }
+        );
+        assert_eq!(fault("SELEC").await, Fault::Other);
+        let standby = "BEGIN READ ONLY; INSERT INTO t VALUES (1)";
+        assert_eq!(fault(standby).await, Fault::Standby);
+        assert_eq!(
+            fault("ROLLBACK; SET lock_timeout = 0; SET statement_timeout = 1; SELECT pg_sleep(1)").await,
+            Fault::Lost
+        );
+        // A parameter of the wrong type never reaches the server, and no new connection mends it.
+        let error = client.query("SELECT n FROM t WHERE n = $1", &[&"text"]).await.unwrap_err();
+        assert_eq!(StoreError::from(error).fault(), Fault::Other);
+        assert_eq!(fault("SELECT pg_terminate_backend(pg_backend_pid())").await, Fault::Lost);
+        assert_eq!(fault("SELECT 1").await, Fault::Lost);
+
+        let databases = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        assert!(databases.read().await.is_ok());
+        assert_eq!(databases.session().await.unwrap().epoch().timeline, 1);
+        server.stop().unwrap();
+        let nowhere = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        assert_eq!(nowhere.read().await.unwrap_err().fault(), Fault::Lost);
+        assert_eq!(nowhere.session().await.unwrap_err().fault(), Fault::Lost);
+    }
+}

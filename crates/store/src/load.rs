@@ -24,12 +24,16 @@ use crate::log::{self, Head, kind_code};
 use crate::pool::Databases;
 
 const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
+// A subquery with a limit is run once for each key, by the index: a join would be planned for a table of another size.
 const INSTRUCTIONS: &str = "SELECT i.signer, i.id::text, i.digest, i.position, i.not_after \
     FROM unnest($1::text[], $2::text[]) AS w (signer, id) \
-    JOIN instructions i ON i.signer = w.signer AND i.id = w.id::uuid";
+    CROSS JOIN LATERAL ( \
+        SELECT * FROM instructions WHERE signer = w.signer AND id = w.id::uuid LIMIT 1) i";
 const BALANCES: &str = "SELECT b.account, b.fund, b.currency, b.amount::text, b.held::text \
     FROM unnest($1::text[], $2::text[], $3::text[]) AS w (account, fund, currency) \
-    JOIN balances b ON b.account = w.account AND b.fund = w.fund AND b.currency = w.currency";
+    CROSS JOIN LATERAL ( \
+        SELECT * FROM balances \
+        WHERE account = w.account AND fund = w.fund AND currency = w.currency LIMIT 1) b";
 const HEADS: &str = "SELECT position, payload FROM records WHERE position = ANY($1::bigint[]) AND kind = $2";
 
 /// What a load answers: each key with its entity, if there is one.

@@ -1,10 +1,11 @@
 //! The log as it is stored: records, the head, checkpoints and tiles. Reading it, and what the publisher writes; groups
-//! are appended by [`crate::writer`].
+//! are appended by [`crate::writer`]. What the publisher asks for each head is one round trip a statement.
 
 use records::{Kind, Record};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, Signature};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use translog::tile::TileId;
 use translog::tree::Frontier;
@@ -50,8 +51,8 @@ pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
 
 /// The head as it was committed last.
 pub async fn head(client: &Client) -> Result<Head, StoreError> {
-    let row = client.query_one(&format!("SELECT {HEAD_COLUMNS} FROM head"), &[]).await?;
-    head_of(&row)
+    let rows = client.query_typed(&format!("SELECT {HEAD_COLUMNS} FROM head"), &[]).await?;
+    head_of(rows.first().ok_or_else(|| StoreError::corrupt("head", "no row"))?)
 }
 
 /// The number that stands for a kind in the table `records`.
@@ -81,7 +82,10 @@ fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
 pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Envelope>, StoreError> {
     const SQL: &str = "SELECT position, kind, keyid, payload, signature FROM records \
                        WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
-    let rows = client.query(SQL, &[&signed(from), &signed(to), &i64::from(limit)]).await?;
+    let (first, end, most) = (signed(from), signed(to), i64::from(limit));
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&first, Type::INT8), (&end, Type::INT8), (&most, Type::INT8)];
+    let rows = client.query_typed(SQL, &parameters).await?;
     let mut envelopes = Vec::with_capacity(rows.len());
     for (position, row) in (from..).zip(&rows) {
         if unsigned("records", row.try_get(0)?)? != position {
@@ -138,7 +142,9 @@ pub async fn store_checkpoint(client: &Client, head: &SignedHead) -> Result<(), 
     const SQL: &str = "WITH stored AS ( \
             INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
         SELECT pg_notify('safeconduct_checkpoint', ''), set_config('synchronous_commit', 'off', true)";
-    client.query(SQL, &[&signed(head.size), &head.note]).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&signed(head.size), Type::INT8), (&head.note, Type::TEXT)];
+    client.query_typed(SQL, &parameters).await?;
     Ok(())
 }
 

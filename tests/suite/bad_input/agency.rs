@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tests::cluster::cluster;
 use tests::world::{Answer, World};
 
-use super::assert_refusal;
+use super::{assert_refusal, bank};
 
 /// A world with a case of each agency, each with a disbursement, and a service that does nothing by itself and whose
 /// every statement is in the server's log.
@@ -32,6 +32,8 @@ fn watched_world() -> World {
     let settings = Settings { tick: hour, poll: hour, ..Settings::default() };
     let register = world.register.clone();
     world.restart_with(&register, settings);
+    // Afterwards its writer and its publisher are at rest.
+    world.ok("dora", bank("b9"));
     world
 }
 

@@ -1,11 +1,15 @@
 //! Amounts that are none, or not possible here.
 
+use ledger::time::Timestamp;
 use records::assets::{Custody, Forfeiture, Share};
+use records::disbursements::Request;
 use records::{Body, Kind};
 use tests::people::Person;
 use tests::world::{World, evidence, id, usd};
 
 use super::{accepted, payload_of, refused, refuses, signed, traceless, with};
+
+const DAY_S: i64 = 24 * 3600;
 
 fn custody(world: &World, amount: &str) -> Body {
     Body::Custody(Custody {
@@ -78,6 +82,17 @@ fn a_request_is_for_what_is_offered() {
     ] {
         refuses(&world, "anna", request(benefit, amount), code, says);
     }
+    let now = world.clock.now();
+    let until = |ahead_s: i64| Request {
+        expires: Timestamp::from_unix(now.unix() + ahead_s).unwrap(),
+        ..world.request("d1", "c1", "grant", "5000.00")
+    };
+    for ahead_s in [-1, 90 * DAY_S + 60, 3650 * DAY_S] {
+        refuses(&world, "anna", Body::Request(until(ahead_s)), "expiry_invalid", "within the policy's limit");
+    }
+    let Body::Custody(mut custody) = custody(&world, "1.00") else { panic!("it is custody") };
+    custody.value_date = Timestamp::from_unix(now.unix() + 33 * DAY_S).unwrap().date();
+    refuses(&world, "rita", Body::Custody(custody), "value_date_invalid", "more than 31 days ahead");
     let split = |cost: &str| {
         let costs = vec![Share { amount: usd(cost), body: id("court") }];
         Body::Forfeiture(Forfeiture {

@@ -247,7 +247,8 @@ impl Writer {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
         }
-        if self.saw_register && !self.shared.register.exists() {
+        let was_published = self.saw_register || self.shared.checkpoint.borrow().is_some();
+        if was_published && !self.shared.register.exists() {
             tracing::error!("the register is gone");
             self.connection = None;
             return Err(Failed::Stop(Unavailable::RegisterMissing));

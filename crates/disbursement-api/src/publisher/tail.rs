@@ -3,7 +3,7 @@
 use records::Payload;
 use signing::digest::Digest;
 use store::StoreError;
-use store::log::{self, Head, StoredTile};
+use store::log::{self, Head, SignedHead, StoredTile};
 use store::register::RegisterState;
 use store::session::Session;
 use translog::checkpoint::Checkpoint;
@@ -105,6 +105,11 @@ impl Tail {
         self.frontier = grown.frontier;
         self.leaves = grown.leaves;
         Ok(true)
+    }
+
+    /// The checkpoint that the register holds.
+    pub fn signed(&self) -> SignedHead {
+        SignedHead { size: self.state.size, note: self.state.checkpoint.clone() }
     }
 
     /// The checkpoint of this head. The same head is always signed to the same bytes.

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod bench;
 mod fixture;
 mod life;
 mod proxy;

@@ -1,0 +1,245 @@
+//! The log's own rows, the head and the register.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use records::Body;
+use records::assets::BankOpening;
+use store::register::{self, Register};
+use tests::people::Person;
+use tests::service::Service;
+use tests::world::{Desk, World, get_from, id, try_get_from};
+
+use super::{change, opening, post, stops, town};
+use crate::evidence::{Log, checkpoint, refuted, verified};
+
+/// A service on the world's database and register, and its desk.
+fn another(world: &World) -> (Service, Desk) {
+    let service = Service::start(&world.database, &world.register, &world.clock);
+    let desk = world.at(&service.url);
+    (service, desk)
+}
+
+fn rename(world: &World, position: u64, from: &str, to: &str) {
+    change(
+        world,
+        &format!(
+            "UPDATE records SET payload = convert_to(replace(convert_from(payload, 'UTF8'), '{from}', '{to}'), 'UTF8') \
+             WHERE position = {position} AND convert_from(payload, 'UTF8') LIKE '%{from}%'"
+        ),
+    );
+}
+
+#[test]
+fn a_record_changed_before_its_head_was_signed_is_never_signed_over() {
+    let mut world = town();
+    world.service.stop();
+    let signed = register::read(&world.register).unwrap().unwrap();
+    let held = Register::open(&world.register).unwrap();
+    let (mut service, desk) = another(&world);
+    let record = opening(&desk, "case-real");
+    let pending = post(&desk, &record);
+    assert_eq!(pending.json["results"][0]["status"], "receipt_pending", "{}", pending.text);
+    rename(&world, pending.position(), "case-real", "case-fake");
+    drop(held);
+
+    stops(&desk, &record, "log_forked");
+    assert_eq!(register::read(&world.register).unwrap().unwrap(), signed);
+    let note = desk.get("karl", "/v1/checkpoint").text;
+    assert_eq!(checkpoint(&note).size, signed.size);
+    // Nobody gets a bundle that would have to cover it.
+    let bundle = desk.get("ada", "/v1/bundle");
+    assert_eq!((bundle.status, bundle.code()), (503, "checkpoint_late"));
+    // Any other service stops as well, now and later.
+    let (_other, other_desk) = another(&world);
+    stops(&other_desk, &opening(&desk, "case-other"), "log_forked");
+    service.stop();
+    let (_third, third_desk) = another(&world);
+    stops(&third_desk, &opening(&third_desk, "case-third"), "log_forked");
+    // Who only takes the mark away is found out again.
+    change(&world, "UPDATE head SET forked = false");
+    std::thread::sleep(Duration::from_millis(1500));
+    stops(&third_desk, &opening(&third_desk, "case-fourth"), "log_forked");
+}
+
+#[test]
+fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
+    let world = town();
+    let sql = "SELECT position FROM records WHERE convert_from(payload, 'UTF8') LIKE '%c1-ref%'";
+    let position = world.database.superuser().query_one(sql, &[]).unwrap().get::<_, i64>(0) as u64;
+    let columns = [
+        ("payload", "convert_to(replace(convert_from(payload, 'UTF8'), 'c1-ref', 'c7-ref'), 'UTF8')"),
+        ("payload", "set_byte(payload, length(payload) / 2, get_byte(payload, length(payload) / 2) # 1)"),
+        ("signature", "set_byte(signature, 63, get_byte(signature, 63) # 8)"),
+        ("signature", "(SELECT signature FROM records WHERE position = 0)"),
+        ("keyid", "(SELECT keyid FROM records WHERE position = 0)"),
+        ("kind", "(SELECT kind FROM records WHERE position = 0)"),
+    ];
+    let before = world.bundle();
+    for (column, value) in columns {
+        change(&world, &format!("CREATE TABLE kept AS SELECT * FROM records WHERE position = {position}"));
+        change(&world, &format!("UPDATE records SET {column} = {value} WHERE position = {position}"));
+        let finding = refuted(world.bundle().as_bytes(), world.ledger);
+        assert_eq!(finding.position, Some(position), "{column}: {finding}");
+        let back = format!("UPDATE records SET {column} = k.{column} FROM kept k WHERE records.position = k.position");
+        change(&world, &back);
+        world.database.superuser().batch_execute("DROP TABLE kept").unwrap();
+        assert_eq!(world.bundle(), before);
+    }
+
+    // Two records in each other's place, both with good signatures.
+    let swap = format!(
+        "UPDATE records SET kind = o.kind, keyid = o.keyid, payload = o.payload, signature = o.signature \
+         FROM records o WHERE records.position IN ({position}, 2) AND o.position = {position} + 2 - records.position"
+    );
+    change(&world, &swap);
+    assert_eq!(refuted(world.bundle().as_bytes(), world.ledger).position, Some(2));
+    change(&world, &swap);
+    // One that is not there any more breaks the export off.
+    change(&world, &format!("DELETE FROM records WHERE position = {position}"));
+    let broken = try_get_from(&world.url, &Person::new("ada"), "/v1/bundle", world.clock.now());
+    assert!(broken.is_err(), "{broken:?}");
+    let record = world.get("ada", &format!("/v1/records/{position}"));
+    assert_eq!(record.code(), "record_not_found");
+}
+
+#[test]
+fn a_changed_record_that_the_publisher_reads_again_stops_the_log() {
+    let mut world = town();
+    let position = post(&world, &opening(&world, "case-real")).position();
+    rename(&world, position, "case-real", "case-fake");
+    world.restart();
+    // The next head is still signed: it says nothing new about the record. The 256 hashes that become a tile do.
+    let basis = world.basis();
+    assert!(basis.size.0 < 200);
+    let many: Vec<_> = (0..256)
+        .map(|n| Body::BankOpening(BankOpening { bank: id(&format!("bank-{n}")), currency: id("USD") }))
+        .map(|body| world.sign_on(basis, "dora", body))
+        .collect();
+    let envelopes: Vec<_> = many.iter().map(|record| record.envelope().clone()).collect();
+    let answer = world.post(&envelopes, "all");
+    assert!(!answer.text.contains("accepted"), "{}", &answer.text[..200]);
+    stops(&world, &many[255], "log_forked");
+    assert_eq!(checkpoint(&world.get("karl", "/v1/checkpoint").text).size, basis.size.0);
+}
+
+#[test]
+fn a_forged_checkpoint_refutes_the_bundle() {
+    let world = town();
+    let checkpoint = checkpoint(&world.get("karl", "/v1/checkpoint").text);
+    let forged = translog::checkpoint::Checkpoint { root: world.ledger, ..checkpoint.clone() };
+    let notes = [
+        (forged.sign(&Person::new("karl").key), "checkpoint_unsigned"),
+        (forged.sign(&tests::service::ledger_keys().checkpoint), "checkpoint_root"),
+        (checkpoint.body(), "checkpoint_malformed"),
+    ];
+    for (note, code) in notes {
+        let sql = "UPDATE checkpoints SET note = $1 WHERE size = (SELECT max(size) FROM checkpoints)";
+        assert_eq!(world.database.superuser().execute(sql, &[&note]).unwrap(), 1);
+        assert_eq!(refuted(world.bundle().as_bytes(), world.ledger).code, code);
+    }
+}
+
+#[test]
+fn a_database_from_yesterday_stops_every_service() {
+    let mut world = town();
+    world.service.stop();
+    let yesterday = world.database.copy();
+    world.restart();
+    let receipt = post(&world, &opening(&world, "case-today"));
+    world.accept(&receipt);
+    let today = checkpoint(receipt.json["checkpoint"].as_str().unwrap());
+    world.service.stop();
+
+    let restored = || Service::start(&yesterday, &world.register, &world.clock);
+    let (mut first, second) = (restored(), restored());
+    for service in [&first, &second] {
+        let desk = world.at(&service.url);
+        stops(&desk, &opening(&desk, "case-again"), "log_forked");
+        // It still answers reads, and what it shows is shorter than the receipt.
+        assert!(checkpoint(&desk.get("karl", "/v1/checkpoint").text).size < today.size);
+    }
+    first.stop();
+    let third = restored();
+    let desk = world.at(&third.url);
+    stops(&desk, &opening(&desk, "case-again"), "log_forked");
+    drop((second, third));
+    assert_eq!(register::read(&world.register).unwrap().unwrap().size, today.size);
+
+    // The right one is not harmed.
+    world.restart();
+    world.accept(&post(&world, &opening(&world, "case-tomorrow")));
+    verified(&world.bundle(), world.ledger);
+}
+
+#[test]
+fn a_longer_log_that_leaves_something_out_stops_every_service() {
+    let mut world = town();
+    world.service.stop();
+    let other = world.database.copy();
+    // Somebody with the ledger's keys goes on from yesterday, beside a register of his own.
+    let apart = tests::service::register();
+    fs::copy(&world.register, &apart).unwrap();
+    let service = Service::start(&other, &apart, &world.clock);
+    let desk = world.at(&service.url);
+    for n in 0..5 {
+        desk.accept(&post(&desk, &opening(&desk, &format!("other-{n}"))));
+    }
+    let fork = checkpoint(&desk.get("karl", "/v1/checkpoint").text);
+    verified(&desk.bundle(), world.ledger);
+    let basis_of_the_fork = desk.sign("anna", Body::Request(desk.request("d9", "c1", "grant", "5000.00")));
+    drop(service);
+
+    world.restart();
+    world.accept(&post(&world, &opening(&world, "case-real")));
+    // An instruction on a basis that only the fork had is refused.
+    assert_eq!(post(&world, &basis_of_the_fork).code(), "basis_unknown");
+    let real = register::read(&world.register).unwrap().unwrap();
+    assert!(fork.size > real.size);
+    world.service.stop();
+    let service = Service::start(&other, &world.register, &world.clock);
+    let desk = world.at(&service.url);
+    stops(&desk, &opening(&desk, "case-late"), "log_forked");
+    assert_eq!(register::read(&world.register).unwrap().unwrap(), real);
+}
+
+#[test]
+fn without_its_register_a_service_writes_nothing() {
+    let mut world = town();
+    let whole = fs::read(&world.register).unwrap();
+    let writes_again = |world: &World, case: &str| {
+        let record = opening(world, case);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while post(world, &record).json["results"][0]["status"] != "accepted" {
+            assert!(Instant::now() < deadline, "it does not write again");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    fs::remove_file(&world.register).unwrap();
+    stops(&world, &opening(&world, "case-1"), "register_missing");
+    // Nothing was made in its place, also by one that starts anew; and what is read is there.
+    world.restart();
+    stops(&world, &opening(&world, "case-2"), "register_missing");
+    assert!(!world.register.exists());
+    assert_eq!(world.get("ada", "/v1/funds").status, 200);
+
+    // One that is damaged, or another ledger's, is none.
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(&world.register, &damaged).unwrap();
+    world.restart();
+    stops(&world, &opening(&world, "case-3"), "register_missing");
+    let other = World::new();
+    fs::copy(&other.register, &world.register).unwrap();
+    world.restart();
+    stops(&world, &opening(&world, "case-4"), "register_missing");
+    assert_eq!(fs::read(&world.register).unwrap(), fs::read(&other.register).unwrap());
+
+    fs::write(&world.register, &whole).unwrap();
+    writes_again(&world, "case-5");
+    verified(&world.bundle(), world.ledger);
+    // What was committed before it was noticed is covered now.
+    let note = get_from(&world.url, &Person::new("karl"), "/v1/checkpoint", world.clock.now()).text;
+    assert_eq!(checkpoint(&note).size, Log::read(&world.bundle()).digests.len() as u64);
+}
