@@ -1386,8 +1386,7 @@ def on_cancellation(s, r, b):
 def on_lapse(s, r):
     p = r.payload
     d = s.disbursements.get(p["disbursement"])
-    demand(p["ledger"] == s.ledger, "wrong_ledger")
-    demand(d and is_over(s, d), "lapse_not_due")
+    demand(p["ledger"] == s.ledger and d and is_over(s, d), "lapse_not_due")
     demand(p["request"] == d.request and p["expired"] == d.body["expires"], "lapse_not_due")
     return ending(s, d, "lapsed")
 
@@ -1565,9 +1564,9 @@ class Replay:
             return
         demand(record.kind != "founding", "ledger_founded")
         demand(s.groups or record.kind == "group", "outside_group")
+        demand(record.kind != "entry", "entry_unexpected")
         if record.kind in LEDGERS:
             self.check_ledgers_key(record)
-        demand(record.kind != "entry", "entry_unexpected")
         if record.kind == "group":
             self.begin_group(record.payload)
         elif record.kind == "lapse":
