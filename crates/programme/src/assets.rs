@@ -218,6 +218,7 @@ fn forfeiture(context: &Context<'_>, body: &Forfeiture) -> Result<Vec<Line>, Hal
     let banks = [bank_currency(context, &body.bank)?, bank_currency(context, &body.to_bank)?, to.currency];
     let shares = body.costs.iter().chain(&body.claims).map(|share| share.amount);
     check_amounts(from.currency, &banks, [body.gross].into_iter().chain(shares.clone()))?;
+    check_count(shares.clone().count())?;
     let mut net = body.gross;
     for share in shares {
         net = net.checked_sub(share).map_err(|_| Code::AmountsDoNotAddUp)?;
@@ -234,6 +235,13 @@ fn forfeiture(context: &Context<'_>, body: &Forfeiture) -> Result<Vec<Line>, Hal
     let (costs, claims) = (pairs(&body.costs), pairs(&body.claims));
     let shares = journal::Forfeiture { costs: &costs, claims: &claims, net };
     lines_at(context, &place, to.currency, |free| journal::final_forfeiture(&custody, &place, free, shares))
+}
+
+/// The most costs, claims or shares of one fact: its entry has to fit into an envelope.
+const SHARES_MAX: usize = 100;
+
+fn check_count(shares: usize) -> Result<(), Halt> {
+    if shares <= SHARES_MAX { Ok(()) } else { Err(Code::TooManyShares.into()) }
 }
 
 /// Two funds of the same asset, each of its kind.
@@ -271,6 +279,7 @@ fn windfall(context: &Context<'_>, body: &WindfallIncome) -> Result<Vec<Line>, H
     if body.retained.is_negative() {
         return Err(Code::AmountNotPositive.into());
     }
+    check_count(body.shares.len())?;
     check_value_date(context, body.value_date)?;
     let custody =
         Custody { fund: body.shares_fund.clone(), bank: body.bank.clone(), asset: state.asset.clone() };

@@ -1,9 +1,9 @@
 //! A disbursement's whole life: request, approvals, delivery, release, what the bank did, and lapse by time.
 
-use ledger::account::{Account, Payable, Via};
+use ledger::account::{Account, Expense, Payable, Via};
 use ledger::books::BalanceKey;
 use ledger::entry::Line;
-use ledger::id::{DisbursementId, HoldId, PrincipalId};
+use ledger::id::{DisbursementId, FundId, HoldId, PrincipalId};
 use ledger::journal::{self, Year};
 use ledger::money::Money;
 use ledger::time::Date;
@@ -39,8 +39,21 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
             Key::Fund(body.fund.clone()),
             Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0),
             Key::Obligation(body.case.clone(), body.benefit.clone(), body.occurrence.0),
-        ],
-        Body::Approval(body) => vec![disbursement(&body.effect.disbursement)],
+            budget(&body.fund, body.amount, Account::Shortfall),
+        ]
+        .into_iter()
+        .chain(assets::main_allotment().map(|main| budget(&body.fund, body.amount, Account::Available(main))))
+        .collect(),
+        Body::Approval(body) => {
+            let effect = &body.effect;
+            let payable = Account::Payable(Payable::Disbursement(effect.disbursement.clone()));
+            let accounts =
+                [Account::Obligated, Account::Accrued, Account::Expense(Expense::Benefit), payable];
+            let main = assets::main_allotment().map(Account::Available);
+            let balances =
+                accounts.into_iter().chain(main).map(|one| budget(&effect.fund, effect.amount, one));
+            balances.chain([disbursement(&effect.disbursement)]).collect()
+        }
         Body::Rejection(body) => vec![disbursement(&body.disbursement)],
         Body::Cancellation(body) => vec![disbursement(&body.disbursement)],
         Body::Delivery(body) => vec![disbursement(&body.disbursement)],
@@ -50,6 +63,11 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
         Body::BankReturn(body) => vec![disbursement(&body.disbursement)],
         _ => vec![],
     }
+}
+
+/// The balance of an account of a fund in the currency of an amount.
+fn budget(fund: &FundId, amount: Money, account: Account) -> Key {
+    Key::Balance(BalanceKey { account, fund: fund.clone(), currency: amount.currency() })
 }
 
 /// What an entry about a disbursement carries.

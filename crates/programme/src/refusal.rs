@@ -72,6 +72,7 @@ codes! {
     BankUnknown = "bank_unknown", permanent, "There is no bank account with this id; open it first.";
     CurrencyMismatch = "currency_mismatch", permanent, "The amount's currency is not that of the fund, bank account or benefit, or the ledger does not hold it.";
     AmountNotPositive = "amount_not_positive", permanent, "The amount must be above zero.";
+    TooManyShares = "too_many_shares", permanent, "An entry takes at most 100 costs, claims or shares; report the rest as a further fact.";
     AmountsDoNotAddUp = "amounts_do_not_add_up", permanent, "The parts exceed the whole; correct the amounts.";
     ValueDateInvalid = "value_date_invalid", permanent, "The date is more than 31 days ahead of the ledger's time; correct it.";
     OfferInvalid = "offer_invalid", permanent, "The offer breaks a rule; see the detail.";

@@ -133,6 +133,8 @@ amount_not_positive   | funded  | rec1 windfall f1 b1 1.00 h1 retained=-1.00
 amount_not_positive   | funded  | rec1 forfeit h1 cust f1 b1 1.00 costs=x:0.00
 amount_not_positive   | funded  | dir1 offer o2 1 x=0.00
 amount_not_positive   | funded  | prep1 request d1 c-1 trip 0.00 f1
+too_many_shares       | funded  | rec1 custody h1 cust 9.00 ; rec1 forfeit h1 cust f1 b1 9.00 costs=x:0.01*101
+too_many_shares       | funded  | rec1 windfall f1 b1 9.00 h1 shares=x:0.01*101
 amounts_do_not_add_up | funded  | rec1 custody h1 cust 1.00 ; rec1 forfeit h1 cust f1 b1 1.00 costs=x:0.99 claims=y:0.02
 amounts_do_not_add_up | funded  | prep1 request d1 c-1 small 5000.00 f1 ; app1 approve d1 ; pay1 release d1 b1 ; rec1 confirm d1 ; rec1 return d1 5000.01
 value_date_invalid    | funded  | rec1 fee f1 b1 1.00 value=2030-02-02

@@ -63,10 +63,11 @@ pub struct Header {
 }
 
 macro_rules! kinds {
-    (instructions { $($variant:ident($type:ty) = $name:literal),* $(,)? } others { $($other:ident = $other_name:literal),* $(,)? }) => {
-        /// Every kind of record. The number is the kind's code in the store.
+    (instructions { $($variant:ident($type:ty) = $code:literal $name:literal),* $(,)? } others { $($other:ident = $other_code:literal $other_name:literal),* $(,)? }) => {
+        /// Every kind of record. The number is the kind's code in the store: it is never given to another kind.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Kind { $(#[doc = $other_name] $other,)* $(#[doc = $name] $variant,)* }
+        #[repr(i16)]
+        pub enum Kind { $(#[doc = $other_name] $other = $other_code,)* $(#[doc = $name] $variant = $code,)* }
 
         impl Kind {
             /// Every kind: what the ledger signs and the founding first, then the instructions.
@@ -117,40 +118,40 @@ macro_rules! kinds {
 
 kinds! {
     instructions {
-        Acceptance(governance::Acceptance) = "acceptance",
-        Proposal(governance::Proposal) = "proposal",
-        Concurrence(governance::Concurrence) = "concurrence",
-        Veto(governance::Veto) = "veto",
-        AssetRegistration(assets::AssetRegistration) = "asset-registration",
-        FundOpening(assets::FundOpening) = "fund-opening",
-        BankOpening(assets::BankOpening) = "bank-opening",
-        Restraint(assets::Restraint) = "restraint",
-        Custody(assets::Custody) = "custody",
-        CustodyInterest(assets::CustodyInterest) = "custody-interest",
-        Forfeiture(assets::Forfeiture) = "forfeiture",
-        ClaimPayment(assets::ClaimPayment) = "claim-payment",
-        WindfallIncome(assets::WindfallIncome) = "windfall-income",
-        BankFee(assets::BankFee) = "bank-fee",
-        Countersignature(assets::Countersignature) = "countersignature",
-        Reversal(assets::Reversal) = "reversal",
-        Offer(cases::Offer) = "offer",
-        CaseOpening(cases::CaseOpening) = "case-opening",
-        Screening(cases::Screening) = "screening",
-        Request(disbursements::Request) = "request",
-        Approval(disbursements::Approval) = "approval",
-        Rejection(disbursements::Rejection) = "rejection",
-        Cancellation(disbursements::Cancellation) = "cancellation",
-        Delivery(disbursements::Delivery) = "delivery",
-        Release(disbursements::Release) = "release",
-        BankConfirmation(disbursements::BankConfirmation) = "bank-confirmation",
-        BankRejection(disbursements::BankRejection) = "bank-rejection",
-        BankReturn(disbursements::BankReturn) = "bank-return",
+        Acceptance(governance::Acceptance) = 16 "acceptance",
+        Proposal(governance::Proposal) = 17 "proposal",
+        Concurrence(governance::Concurrence) = 18 "concurrence",
+        Veto(governance::Veto) = 19 "veto",
+        AssetRegistration(assets::AssetRegistration) = 20 "asset-registration",
+        FundOpening(assets::FundOpening) = 21 "fund-opening",
+        BankOpening(assets::BankOpening) = 22 "bank-opening",
+        Restraint(assets::Restraint) = 23 "restraint",
+        Custody(assets::Custody) = 24 "custody",
+        CustodyInterest(assets::CustodyInterest) = 25 "custody-interest",
+        Forfeiture(assets::Forfeiture) = 26 "forfeiture",
+        ClaimPayment(assets::ClaimPayment) = 27 "claim-payment",
+        WindfallIncome(assets::WindfallIncome) = 28 "windfall-income",
+        BankFee(assets::BankFee) = 29 "bank-fee",
+        Countersignature(assets::Countersignature) = 30 "countersignature",
+        Reversal(assets::Reversal) = 31 "reversal",
+        Offer(cases::Offer) = 32 "offer",
+        CaseOpening(cases::CaseOpening) = 33 "case-opening",
+        Screening(cases::Screening) = 34 "screening",
+        Request(disbursements::Request) = 35 "request",
+        Approval(disbursements::Approval) = 36 "approval",
+        Rejection(disbursements::Rejection) = 37 "rejection",
+        Cancellation(disbursements::Cancellation) = 38 "cancellation",
+        Delivery(disbursements::Delivery) = 39 "delivery",
+        Release(disbursements::Release) = 40 "release",
+        BankConfirmation(disbursements::BankConfirmation) = 41 "bank-confirmation",
+        BankRejection(disbursements::BankRejection) = 42 "bank-rejection",
+        BankReturn(disbursements::BankReturn) = 43 "bank-return",
     }
     others {
-        Founding = "founding",
-        Group = "group",
-        JournalEntry = "entry",
-        Lapse = "lapse",
+        Founding = 1 "founding",
+        Group = 2 "group",
+        JournalEntry = 3 "entry",
+        Lapse = 4 "lapse",
     }
 }
 
@@ -158,6 +159,16 @@ impl Kind {
     /// The kind of a payload type.
     pub fn of_payload_type(payload_type: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|kind| kind.payload_type() == payload_type)
+    }
+
+    /// The number that stands for the kind in the store.
+    pub fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The kind that a number stands for.
+    pub fn of_code(code: i16) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.code() == code)
     }
 
     /// Whether the ledger itself signs this kind.
@@ -369,5 +380,26 @@ impl std::ops::Deref for Verified {
 
     fn deref(&self) -> &Record {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stored logs hold these numbers: a kind is added at the end of its list, and none is renumbered.
+    #[test]
+    fn a_kinds_code_never_changes() {
+        let codes: Vec<String> =
+            Kind::ALL.iter().map(|kind| format!("{} {}", kind.code(), kind.name())).collect();
+        assert_eq!(
+            codes.join(", "),
+            "1 founding, 2 group, 3 entry, 4 lapse, 16 acceptance, 17 proposal, 18 concurrence, 19 veto, \
+             20 asset-registration, 21 fund-opening, 22 bank-opening, 23 restraint, 24 custody, 25 custody-interest, \
+             26 forfeiture, 27 claim-payment, 28 windfall-income, 29 bank-fee, 30 countersignature, 31 reversal, \
+             32 offer, 33 case-opening, 34 screening, 35 request, 36 approval, 37 rejection, 38 cancellation, \
+             39 delivery, 40 release, 41 bank-confirmation, 42 bank-rejection, 43 bank-return"
+        );
+        assert!(Kind::ALL.iter().all(|kind| Kind::of_code(kind.code()) == Some(*kind)));
     }
 }

@@ -20,7 +20,7 @@ use signing::digest::Digest;
 use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use crate::error::StoreError;
-use crate::log::{self, Head, kind_code};
+use crate::log::{self, Head};
 use crate::pool::Databases;
 
 const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
@@ -138,7 +138,7 @@ impl Loader {
         if wanted.sizes.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = client.query(&self.heads, &[&wanted.sizes, &kind_code(Kind::Group)]).await?;
+        let rows = client.query(&self.heads, &[&wanted.sizes, &Kind::Group.code()]).await?;
         rows.into_iter().map(head).collect()
     }
 }

@@ -55,21 +55,10 @@ pub async fn head(client: &Client) -> Result<Head, StoreError> {
     head_of(rows.first().ok_or_else(|| StoreError::corrupt("head", "no row"))?)
 }
 
-/// The number that stands for a kind in the table `records`.
-pub(crate) fn kind_code(kind: Kind) -> i16 {
-    // Every kind is in the list, and there are far fewer than a `smallint` counts.
-    Kind::ALL.iter().position(|one| *one == kind).and_then(|code| code.try_into().ok()).unwrap_or(i16::MAX)
-}
-
-/// The kind that a number in the table `records` stands for.
-pub fn kind_of_code(code: i16) -> Option<Kind> {
-    Kind::ALL.get(usize::try_from(code).ok()?).copied()
-}
-
 fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
     let corrupt = |problem: &str| StoreError::corrupt("records", problem);
     let (key, signature): (&[u8], &[u8]) = (row.try_get(first + 1)?, row.try_get(first + 3)?);
-    let kind = kind_of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
+    let kind = Kind::of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
     Ok(Envelope {
         payload_type: kind.payload_type().to_owned(),
         payload: row.try_get(first + 2)?,

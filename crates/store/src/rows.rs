@@ -18,7 +18,7 @@ use records::cases::ScreeningOutcome;
 use records::journal::JournalEntry;
 use signing::digest::Digest;
 
-use crate::log::{kind_code, signed};
+use crate::log::signed;
 
 /// The records of a group, or the founding record alone, and all that they change.
 #[derive(Debug, Clone)]
@@ -122,7 +122,7 @@ impl Rows {
     /// Appends a record.
     pub fn record(&mut self, record: &Record) {
         let envelope = record.envelope();
-        self.records.kinds.push(kind_code(record.kind()));
+        self.records.kinds.push(record.kind().code());
         self.records.keys.push(envelope.key_id.as_bytes().to_vec());
         self.records.payloads.push(envelope.payload.clone());
         self.records.signatures.push(envelope.signature.as_bytes().to_vec());

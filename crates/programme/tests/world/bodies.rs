@@ -48,13 +48,14 @@ fn offer_version(text: &str) -> OfferVersion {
     OfferVersion { offer: id(offer), version: integer(version) }
 }
 
-/// `x:1.00,y:2.00`.
+/// `x:1.00,y:2.00`; `x:1.00*101` is 101 of them.
 fn shares(text: Option<&str>) -> Vec<Share> {
     let share = |part: &str| {
         let (body, amount) = part.split_once(':').unwrap();
-        Share { amount: money(amount), body: id(body) }
+        let (amount, times) = amount.split_once('*').unwrap_or((amount, "1"));
+        vec![Share { amount: money(amount), body: id(body) }; times.parse().unwrap()]
     };
-    text.map_or(vec![], |text| split(text).map(share).collect())
+    text.map_or(vec![], |text| split(text).flat_map(share).collect())
 }
 
 /// Changes one rule of a policy.
