@@ -19,7 +19,7 @@ use crate::entity::{
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
 use crate::state::{Halt, State, View};
-use crate::{INSTRUCTION_LIFE_MAX_S, assets, cases, disbursements, governance, reports};
+use crate::{INSTRUCTION_LIFE_MAX_S, approvals, assets, cases, disbursements, governance, reports};
 
 /// Where a record stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +287,7 @@ fn dispatch(context: Context<'_>, body: &Body) -> Result<Effects, Halt> {
         Body::CaseOpening(body) => cases::open(context, body),
         Body::Screening(body) => cases::screen(context, body),
         Body::Request(body) => disbursements::request(context, body),
-        Body::Approval(body) => disbursements::approve(context, body),
+        Body::Approval(body) => approvals::approve(context, body),
         Body::Rejection(body) => disbursements::reject(context, body),
         Body::Cancellation(body) => disbursements::cancel(context, body),
         Body::Delivery(body) => disbursements::deliver(context, body),

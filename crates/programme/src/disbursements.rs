@@ -10,24 +10,22 @@ use ledger::time::Date;
 use records::Body;
 use records::assets::FundKind;
 use records::cases::{BenefitKind, ScreeningOutcome};
-use records::disbursements::{
-    Approval, BankReturn, Cancellation, Channel, Delivery, Effect, Rejection, Release, Request,
-};
-use records::governance::{Band, ChannelKind, Role};
+use records::disbursements::{BankReturn, Cancellation, Channel, Delivery, Rejection, Release, Request};
+use records::governance::{ChannelKind, Role};
 use records::journal::Lapse;
 use records::scalar::Integer;
 use signing::digest::Digest;
 use signing::keys::KeyId;
 
+use crate::approvals::{band, count_directors, gathered_keys, standing};
 use crate::assets;
 use crate::decide::{About, At, Context, Draft, Effects, balance_keys};
 use crate::entity::{
-    CaseState, CharterState, DisbursementState, KeyState, ObligationState, OfferVersionState, PostedEntry,
-    PrincipalState, Undo, VersionedPolicy,
+    CaseState, CharterState, DisbursementState, ObligationState, OfferVersionState, PostedEntry, Undo,
 };
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
-use crate::stage::{Creditor, Event, Gathered, Owed, Sent, Stage};
+use crate::stage::{Creditor, Event, Owed, Sent, Stage};
 use crate::state::{Halt, View};
 
 pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
@@ -80,7 +78,7 @@ fn hold_id(id: &DisbursementId, number: u32) -> Result<HoldId, Halt> {
     format!("{id}.{number}").parse().map_err(|_| Code::AmountTooLarge.into())
 }
 
-fn payable(id: &DisbursementId, creditor: &Creditor) -> Payable {
+pub(crate) fn payable(id: &DisbursementId, creditor: &Creditor) -> Payable {
     match creditor {
         Creditor::Payee => Payable::Disbursement(id.clone()),
         Creditor::Vendor(vendor) => Payable::Vendor(vendor.clone()),
@@ -89,16 +87,6 @@ fn payable(id: &DisbursementId, creditor: &Creditor) -> Payable {
 
 fn obligation(state: &DisbursementState) -> Key {
     Key::Obligation(state.case.clone(), state.benefit.clone(), state.occurrence)
-}
-
-/// The band of policy into which an amount falls.
-fn band(policy: &VersionedPolicy, amount: Money) -> Result<&Band, Halt> {
-    policy
-        .policy
-        .bands
-        .iter()
-        .find(|band| band.up_to.currency() == amount.currency() && band.up_to.amount() >= amount.amount())
-        .ok_or(Code::NoBand.into())
 }
 
 /// A preparer requests a disbursement; its amount is held.
@@ -198,7 +186,7 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
 }
 
 /// The disbursement, if it has not run out and the digest is its request's.
-fn live<'a>(
+pub(crate) fn live<'a>(
     context: &Context<'a>,
     id: &DisbursementId,
     request: Option<Digest>,
@@ -223,136 +211,12 @@ fn check_money(context: &Context<'_>, id: &DisbursementId, amount: Money) -> Res
     Ok(())
 }
 
-fn wrong_stage(state: &DisbursementState) -> Halt {
+pub(crate) fn wrong_stage(state: &DisbursementState) -> Halt {
     Refusal::with(Code::WrongStage, format!("the disbursement is {}", state.stage.name())).into()
 }
 
-/// The effect that an approver of this request has to sign.
-pub fn effect_of(id: &DisbursementId, state: &DisbursementState, policy: u64) -> Effect {
-    Effect {
-        amount: state.amount,
-        benefit: state.benefit.clone(),
-        channel: state.channel.clone(),
-        disbursement: id.clone(),
-        expires: state.expires,
-        fund: state.fund.clone(),
-        most: state.amount,
-        offer: state.offer.clone(),
-        policy: Integer(policy),
-        preparer: state.preparer.clone(),
-        request: state.request,
-    }
-}
-
-/// The first field in which an approved effect differs from the request.
-fn difference(approved: &Effect, real: &Effect) -> Option<&'static str> {
-    let fields = [
-        ("request", approved.request != real.request),
-        ("amount", approved.amount != real.amount),
-        ("most", approved.most != real.most),
-        ("benefit", approved.benefit != real.benefit),
-        ("offer", approved.offer != real.offer),
-        ("fund", approved.fund != real.fund),
-        ("channel", approved.channel != real.channel),
-        ("expires", approved.expires != real.expires),
-        ("preparer", approved.preparer != real.preparer),
-    ];
-    fields.into_iter().find_map(|(field, differs)| differs.then_some(field))
-}
-
-/// An approver approves; with the last that policy wants, the hold is posted.
-pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, Halt> {
-    context.require(&[Role::Approver, Role::Director])?;
-    let id = &body.effect.disbursement;
-    let state = live(&context, id, None)?;
-    let Stage::Requested { hold, approvals } = &state.stage else {
-        return Err(wrong_stage(state));
-    };
-    let real = effect_of(id, state, context.policy.version);
-    if let Some(field) = difference(&body.effect, &real) {
-        return Err(Refusal::with(Code::EffectDiffers, format!("the field '{field}' differs")).into());
-    }
-    if body.effect.policy != real.policy {
-        let detail = format!("the policy in force is version {}", real.policy);
-        return Err(Refusal::with(Code::PolicyChanged, detail).into());
-    }
-    let signer = &context.header.signer;
-    if *signer == state.preparer {
-        return Err(Code::OwnRequest.into());
-    }
-    let gathered = Gathered {
-        approver: signer.clone(),
-        key: context.header.key,
-        digest: context.digest,
-        policy: context.policy.version,
-    };
-    let earlier: Vec<Gathered> =
-        approvals.iter().filter(|one| one.policy == context.policy.version).cloned().collect();
-    let allotment = assets::main_allotment()?;
-    let lines = if state.in_kind {
-        journal::approved(&state.fund, &allotment, hold, state.amount, state.amount)
-    } else {
-        let payable = payable(id, &Creditor::Payee);
-        journal::approved_and_due(&state.fund, &allotment, hold, &payable, state.amount, state.amount)
-    };
-    context.view.need(gathered_keys(&earlier).chain(balance_keys(&lines)))?;
-    let mut standing = standing(&context, &earlier)?;
-    if standing.iter().any(|one| one.approver == *signer) {
-        return Err(Code::AlreadyApproved.into());
-    }
-    standing.push(gathered);
-    let directors = count_directors(&context, &standing)?;
-    let band = band(context.policy, state.amount)?;
-    let key = Key::Disbursement(id.clone());
-    if (standing.len() as u64) < band.approvers.0 || directors < band.directors.0 {
-        let stage = Stage::Requested { hold: hold.clone(), approvals: standing };
-        return Ok(Effects::default().set(key, DisbursementState { stage, ..state.clone() }));
-    }
-    let mut authority = vec![state.request];
-    authority.extend(standing.iter().map(|one| one.digest).filter(|digest| *digest != context.digest));
-    let event = if state.in_kind {
-        Event::ApprovedInKind { approvals: standing }
-    } else {
-        Event::ApprovedDue { approvals: standing, payable: state.amount }
-    };
-    step(&context, id, state, event, lines, authority, None)
-}
-
-fn gathered_keys(gathered: &[Gathered]) -> impl Iterator<Item = Key> {
-    gathered.iter().flat_map(|one| [Key::Principal(one.approver.clone()), Key::PublicKey(one.key)])
-}
-
-/// The approvals whose key is still valid and whose signer still may approve.
-fn standing(context: &Context<'_>, gathered: &[Gathered]) -> Result<Vec<Gathered>, Halt> {
-    let now = context.at.recorded_at;
-    let mut standing = Vec::new();
-    for one in gathered {
-        let key = context.view.find::<KeyState>(&Key::PublicKey(one.key))?;
-        let roles = context.view.find::<PrincipalState>(&Key::Principal(one.approver.clone()))?;
-        let may = roles.is_some_and(|roles| {
-            roles.at(now).iter().any(|role| matches!(role, Role::Approver | Role::Director))
-        });
-        if may && key.is_some_and(|key| key.is_valid(now)) {
-            standing.push(one.clone());
-        }
-    }
-    Ok(standing)
-}
-
-fn count_directors(context: &Context<'_>, gathered: &[Gathered]) -> Result<u64, Halt> {
-    let now = context.at.recorded_at;
-    let mut directors = 0;
-    for one in gathered {
-        let roles = context.view.find::<PrincipalState>(&Key::Principal(one.approver.clone()))?;
-        if roles.is_some_and(|roles| roles.at(now).contains(&Role::Director)) {
-            directors += 1;
-        }
-    }
-    Ok(directors)
-}
-
 /// Moves a disbursement on and posts the lines that this takes.
-fn step(
+pub(crate) fn step(
     context: &Context<'_>,
     id: &DisbursementId,
     state: &DisbursementState,

@@ -5,6 +5,7 @@
 //! here, no clock, no randomness: time comes from the group record, and every entity that a guard reads is asked for
 //! by key, so that a state that holds only some of them answers [`Halt::Missing`] and never fails open.
 
+mod approvals;
 mod assets;
 mod cases;
 mod decide;
@@ -18,8 +19,8 @@ mod reports;
 pub mod stage;
 mod state;
 
+pub use approvals::effect_of;
 pub use decide::{At, Decision, apply, begin_group, decide};
-pub use disbursements::effect_of;
 pub use key::Key;
 pub use refusal::{Code, Refusal};
 pub use state::{Halt, Lookup, State};
