@@ -10,6 +10,7 @@ mod evidence;
 mod foreign;
 mod life;
 mod oracle;
+mod readme;
 mod tampered;
 mod tidy;
 mod two_services;
