@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +11,7 @@ use store::Databases;
 use store::embedded::{Embedded, find_server};
 use store::pool::PoolSizes;
 use tokio::runtime::Runtime;
+use tokio_postgres::config::Host;
 
 const TEMPLATE: &str = "template_of_tests";
 
@@ -47,6 +48,16 @@ impl Cluster {
     /// The server's own log, of all databases.
     pub fn log(&self) -> PathBuf {
         self.dir.join("cluster/postgres.log")
+    }
+
+    /// The directory of the server's own socket.
+    pub fn socket_dir(&self) -> PathBuf {
+        let config = self.server.config("postgres", "postgres");
+        let directory = config.get_hosts().iter().find_map(|host| match host {
+            Host::Unix(directory) => Some(directory.clone()),
+            Host::Tcp(_) => None,
+        });
+        directory.expect("a unix socket")
     }
 
     fn start() -> Cluster {
@@ -87,7 +98,7 @@ impl Cluster {
         let _one = COPYING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut admin = self.server.config("postgres", "postgres").connect_blocking();
         admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).expect("a database");
-        Database { name }
+        Database { name, socket_dir: None }
     }
 }
 
@@ -95,12 +106,22 @@ impl Cluster {
 #[derive(Clone, Debug)]
 pub struct Database {
     name: String,
+    /// Where it is reached, unless at the server's own socket.
+    socket_dir: Option<PathBuf>,
 }
 
 impl Database {
     /// How to connect to it as a role.
     pub fn config(&self, role: &str) -> tokio_postgres::Config {
-        cluster().server.config(role, &self.name)
+        let Some(directory) = &self.socket_dir else { return cluster().server.config(role, &self.name) };
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(directory).user(role).dbname(&self.name);
+        config
+    }
+
+    /// The same database, reached by the socket in another directory.
+    pub fn through(&self, socket_dir: &Path) -> Database {
+        Database { name: self.name.clone(), socket_dir: Some(socket_dir.to_owned()) }
     }
 
     /// The service's pools, small.
@@ -116,9 +137,34 @@ impl Database {
         cluster().copy_of(&self.name)
     }
 
+    /// From now on, under a service that runs, this is what the other one was, as after a failover to it.
+    pub fn fail_over_to(&self, other: Database) {
+        let mut admin = cluster().server.config("postgres", "postgres").connect_blocking();
+        let (here, there) = (&self.name, &other.name);
+        let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname IN ($1, $2)";
+        for name in [here, there] {
+            admin
+                .batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+                .expect("it closes");
+        }
+        admin.execute(end, &[here, there]).expect("connections end");
+        for (from, to) in [(here, &format!("{there}_lost")), (there, here)] {
+            admin.batch_execute(&format!("ALTER DATABASE {from} RENAME TO {to}")).expect("it is renamed");
+        }
+        admin.batch_execute(&format!("ALTER DATABASE {here} ALLOW_CONNECTIONS true")).expect("it opens");
+    }
+
     /// A connection past every protection, as somebody with the disk has it.
     pub fn superuser(&self) -> postgres::Client {
         self.config("postgres").connect_blocking()
+    }
+
+    /// The same for the functions of `store`.
+    pub async fn client(&self) -> tokio_postgres::Client {
+        let connected = self.config("postgres").connect(tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("PostgreSQL answers");
+        tokio::spawn(connection);
+        client
     }
 }
 

@@ -8,5 +8,7 @@ pub mod cluster;
 pub mod http;
 pub mod outsiders;
 pub mod people;
+pub mod proxy;
+pub mod replay;
 pub mod service;
 pub mod world;

@@ -9,6 +9,7 @@ use disbursement_api::app::{self, App, router};
 use disbursement_api::pipeline::{LedgerKeys, Pipeline, Settings};
 use ledger::time::Timestamp;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -46,6 +47,7 @@ pub fn ledger_keys() -> Arc<LedgerKeys> {
 pub struct Service {
     /// Its URL.
     pub url: String,
+    runtime: &'static Runtime,
     pipeline: Pipeline,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<()>>,
@@ -70,8 +72,20 @@ impl Service {
         settings: Settings,
         adjust: impl FnOnce(&mut app::Settings),
     ) -> Service {
+        Service::on(runtime(), database, register, clock, settings, adjust)
+    }
+
+    /// The same on a runtime of its own.
+    pub fn on(
+        runtime: &'static Runtime,
+        database: &Database,
+        register: &Path,
+        clock: &Clock,
+        settings: Settings,
+        adjust: impl FnOnce(&mut app::Settings),
+    ) -> Service {
         let (register, clock) = (register.to_owned(), clock.clone());
-        runtime().block_on(async move {
+        runtime.block_on(async move {
             let (databases, keys) = (database.pools(), ledger_keys());
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -90,7 +104,7 @@ impl Service {
             let served = tokio::spawn(app::serve(listener, router(app), async move {
                 let _ = stopped.await;
             }));
-            Service { url, pipeline, stop: Some(stop), served: Some(served) }
+            Service { url, runtime, pipeline, stop: Some(stop), served: Some(served) }
         })
     }
 
@@ -98,7 +112,7 @@ impl Service {
     pub fn stop(&mut self) {
         drop(self.stop.take());
         let served = self.served.take();
-        runtime().block_on(async {
+        self.runtime.block_on(async {
             if let Some(served) = served {
                 let _ = served.await;
             }

@@ -182,8 +182,16 @@ impl Desk {
         self.ledger = founding.digest();
         self.accept(&self.post(&[founding.envelope().clone()], "each"));
         self.ok("kira", Body::Acceptance(Acceptance {}));
-        for (name, roles) in STAFF {
-            self.decide(self.enrolment(name, name, roles));
+        let basis = self.basis();
+        let proposals = STAFF.map(|(name, roles)| {
+            let act = self.enrolment(name, name, roles);
+            self.sign_on(basis, "karl", Body::Proposal(Proposal { act }))
+        });
+        let concurrences = proposals.each_ref().map(|proposal| {
+            self.sign_on(basis, "kira", Body::Concurrence(Concurrence { proposal: proposal.digest() }))
+        });
+        for records in [proposals, concurrences] {
+            self.accept(&self.post(&records.map(|record| record.envelope().clone()), "all"));
         }
         self.clock.advance(i64::try_from(delay_s).expect("a delay"));
     }
@@ -392,23 +400,25 @@ impl Desk {
 
     /// Opens a case of an agency, cleared or not. Its agency reference is the case's with `-ref`.
     pub fn case(&self, case: &str, agency: &str, is_cleared: bool) {
-        let opening = cases::CaseOpening {
-            agency: id(agency),
-            agency_ref: id(&format!("{case}-ref")),
-            case: id(case),
-            entered: id("2026-03-01"),
-            offer: new_life(),
-        };
-        self.ok("anna", Body::CaseOpening(opening));
+        self.ok("anna", opening(case, agency));
         if is_cleared {
-            let screening = cases::Screening {
-                case: id(case),
-                evidence: evidence(),
-                outcome: ScreeningOutcome::Cleared,
-                person: Digest::of(case),
-            };
-            self.ok("sven", Body::Screening(screening));
+            self.ok("sven", clearance(case));
         }
+    }
+
+    /// Opens this many cases of north's in one request, `case-0` and so on, and clears them.
+    pub fn cases(&self, count: usize) {
+        let basis = self.basis();
+        let of_one = |number: usize| {
+            let case = format!("case-{number}");
+            [
+                self.sign_on(basis, "anna", opening(&case, "north")),
+                self.sign_on(basis, "sven", clearance(&case)),
+            ]
+        };
+        let records = (0..count).flat_map(of_one);
+        let envelopes: Vec<Envelope> = records.map(|record| record.envelope().clone()).collect();
+        self.accept(&self.post(&envelopes, "all"));
     }
 
     /// A request of `benefit` for a case.
@@ -450,6 +460,27 @@ impl Default for World {
     fn default() -> World {
         World::new()
     }
+}
+
+/// The opening of a case of an agency, on the tests' offer.
+pub fn opening(case: &str, agency: &str) -> Body {
+    Body::CaseOpening(cases::CaseOpening {
+        agency: id(agency),
+        agency_ref: id(&format!("{case}-ref")),
+        case: id(case),
+        entered: id("2026-03-01"),
+        offer: new_life(),
+    })
+}
+
+/// A screening that clears a case.
+pub fn clearance(case: &str) -> Body {
+    Body::Screening(cases::Screening {
+        case: id(case),
+        evidence: evidence(),
+        outcome: ScreeningOutcome::Cleared,
+        person: Digest::of(case),
+    })
 }
 
 /// The first version of the tests' offer.

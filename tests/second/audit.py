@@ -1,8 +1,7 @@
-"""A second audit of a bundle, written from docs/spec alone and sharing nothing with the crates.
+"""A second audit of a bundle, written from docs/spec alone; it shares nothing with the crates.
 
-    audit.py BUNDLE... --ledger ID [--json]
-
-Prints one verdict a bundle. Exits with 0 if all are verified, 1 if one is refuted, 2 if one could not be read.
+Usage: audit.py BUNDLE... --ledger ID [--json]. Prints a verdict for each bundle: VERIFIED, or REFUTED with the place, the
+code and the reason. Exits with 0 if all are verified, 1 if one is refuted, 2 if one could not be read.
 """
 
 import argparse
@@ -14,24 +13,29 @@ import json
 import re
 import sys
 import unicodedata
-from collections import namedtuple
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from collections import defaultdict, namedtuple
+from contextlib import contextmanager
+from functools import lru_cache
+from types import SimpleNamespace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class Flaw(Exception):
-    """What is wrong, by its code in docs/spec/bundle.md or docs/errors.md."""
+    """What is wrong, by its code, and where: at a line of the file, at a position of the log, or both."""
 
     def __init__(self, code, reason=""):
         super().__init__(code, reason)
-        self.code, self.reason = code, reason
+        self.code, self.reason, self.place = code, reason, {}
 
 
 class Invalid(Exception):
     """A value is not of its form."""
+
+
+class Uncanonical(Invalid):
+    """JSON that no record holds, whatever its form."""
 
 
 def demand(condition, code, reason=""):
@@ -44,15 +48,24 @@ def expect(condition, reason):
         raise Invalid(reason)
 
 
-# --- canonical JSON: objects, arrays and strings only ---
+@contextmanager
+def placed(**place):
+    """Says where a flaw is that is found in this context, unless an inner one did."""
+    try:
+        yield
+    except Flaw as flaw:
+        flaw.place = flaw.place or place
+        raise
 
-BLANK = " \t\n\r"
-LEVELS = 8
-STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
-ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
-TO_ESCAPE = re.compile(r'["\\\x00-\x1f]')
-UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
-ESCAPES = {value: "\\" + name for name, value in UNESCAPED.items() if name != "/"}
+
+# --- JSON: objects, arrays and strings, and nothing else ---
+
+TOKEN = re.compile(
+    r'[ \t\n\r]*(?:([{}\[\]:,])|"((?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*)"|(-?[0-9]|null)|)'
+)
+ESCAPE = re.compile(r"\\(?:u(....)|(.))")
+SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
+ESCAPED = {char: "\\" + name for name, char in SHORT.items() if name != "/"}
 
 
 def parse_json(data):
@@ -60,156 +73,140 @@ def parse_json(data):
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise Invalid("not UTF-8") from None
-    value, at = parse_value(text, skip(text, 0), 1)
-    expect(skip(text, at) == len(text), "something follows the JSON")
+    value, at = parse_value(text, 0, 1)
+    expect(not text[at:].strip(" \t\n\r"), "something follows")
     return value
 
 
-def skip(text, at):
-    while at < len(text) and text[at] in BLANK:
-        at += 1
-    return at
-
-
 def parse_value(text, at, level):
-    if text.startswith('"', at):
-        return parse_string(text, at)
-    opening = text[at : at + 1]
-    expect(opening in ("{", "["), "neither object nor array nor string")
-    expect(level <= LEVELS, "too deep")
-    closing, value = ("}", {}) if opening == "{" else ("]", [])
-    at = skip(text, at + 1)
-    if text.startswith(closing, at):
-        return value, at + 1
-    while True:
+    token = TOKEN.match(text, at)
+    if token[2] is not None:
+        return unescaped(token[2]), token.end()
+    if token[3] or token[1] and level > 8:
+        raise Uncanonical("a number, null, or what nests too deep")
+    expect(token[1] in ("{", "["), "no JSON")
+    value, closing = ({}, "}") if token[1] == "{" else ([], "]")
+    token = TOKEN.match(text, token.end())
+    while token[1] != closing:
+        expect(not value or token[1] == ",", "no comma")
+        at = token.end() if value else token.start()
         if closing == "}":
-            name, at = parse_string(text, at)
-            expect(name not in value, f"{name} twice")
-            at = skip(text, at)
-            expect(text.startswith(":", at), "no colon")
-            value[name], at = parse_value(text, skip(text, at + 1), level + 1)
+            token = TOKEN.match(text, at)
+            expect(token[2] is not None, "no name")
+            name, token = unescaped(token[2]), TOKEN.match(text, token.end())
+            expect(token[1] == ":" and name not in value, "no colon, or a name twice")
+            value[name], at = parse_value(text, token.end(), level + 1)
         else:
             item, at = parse_value(text, at, level + 1)
             value.append(item)
-        at = skip(text, at)
-        if text.startswith(closing, at):
-            return value, at + 1
-        expect(text.startswith(",", at), "no comma")
-        at = skip(text, at + 1)
+        token = TOKEN.match(text, at)
+    return value, token.end()
 
 
-def parse_string(text, at):
-    found = STRING.match(text, at)
-    expect(found, "no string")
-    value = found[1]
-    if "\\" in value:
-        value = ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else UNESCAPED[m[2]], value)
-        try:
-            value = value.encode("utf-16", "surrogatepass").decode("utf-16")
-        except UnicodeDecodeError:
-            raise Invalid("half a surrogate pair") from None
-    return value, found.end()
-
-
-def canonical(value):
-    return encode_json(value).encode("utf-8")
+def unescaped(text):
+    if "\\" not in text:
+        return text
+    text = ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else SHORT[found[2]], text)
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise Invalid("half a surrogate pair") from None
 
 
 def encode_json(value):
+    """RFC 8785."""
     if isinstance(value, str):
-        return '"' + TO_ESCAPE.sub(lambda m: ESCAPES.get(m[0]) or f"\\u{ord(m[0]):04x}", value) + '"'
+        return '"' + re.sub(r'["\\\x00-\x1f]', lambda c: ESCAPED.get(c[0]) or f"\\u{ord(c[0]):04x}", value) + '"'
     if isinstance(value, list):
         return "[" + ",".join(map(encode_json, value)) + "]"
     members = sorted(value.items(), key=lambda member: member[0].encode("utf-16-be"))
     return "{" + ",".join(f"{encode_json(name)}:{encode_json(item)}" for name, item in members) + "}"
 
 
-# --- forms: functions from JSON to what it means, or Invalid ---
+def canonical(value):
+    return encode_json(value).encode("utf-8")
+
+
+# --- forms: functions from JSON to what it means ---
 
 MAX_INTEGER = 2**63 - 1
-MAX_MAJOR = 10**15
+EPOCH = datetime.datetime(1970, 1, 1)
 HIDDEN = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-EPOCH = datetime.datetime(1970, 1, 1)
 MINOR_UNITS = {
-    code: units
-    for units, codes in {
-        0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-        2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE "
-        "CHF CHW CNY COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG "
-        "HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK "
-        "MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE "
-        "SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW ZWG",
-        3: "BHD IQD JOD KWD LYD OMR TND",
-        4: "CLF UYW",
-    }.items()
-    for code in codes.split()
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF "
+    "CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF "
+    "IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV "
+    "MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP "
+    "STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW ZWG",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
 }
+MINOR_UNITS = {code: units for units, codes in MINOR_UNITS.items() for code in codes.split()}
+SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 Money = namedtuple("Money", "minor currency")
 PublicKey = namedtuple("PublicKey", "id raw")
 
 
 def pattern(regex):
-    compiled = re.compile(regex)
-
     def form(value):
-        expect(isinstance(value, str) and compiled.fullmatch(value), f"not of the form {regex}")
+        expect(isinstance(value, str) and re.fullmatch(regex, value), f"not of the form {regex}")
         return value
 
     return form
 
 
-def one_of(*values):
-    def form(value):
-        expect(isinstance(value, str) and value in values, f"not one of {values}")
-        return value
-
-    return form
+def one_of(values):
+    return pattern("|".join(map(re.escape, values)))
 
 
 def list_of(item):
     def form(value):
-        expect(isinstance(value, list), "not an array")
+        expect(isinstance(value, list), "no array")
         return [item(each) for each in value]
 
     return form
 
 
-def obj(members, optional=()):
+def choice(**members):
     def form(value):
-        expect(isinstance(value, dict), "not an object")
-        for name in value:
-            expect(name in members, f"a member {name} too many")
-        for name in members:
-            expect(name in value or name in optional, f"no member {name}")
-        return {name: members[name](item) for name, item in value.items()}
+        expect(isinstance(value, dict) and len(value) == 1, "no choice")
+        ((name, contents),) = value.items()
+        expect(name.replace("-", "_") in members, "no such choice")
+        return name, members[name.replace("-", "_")](contents)
 
     return form
 
 
-def choice(members):
+def struct(text):
+    """The form of an object with these members: `name:form`, `name?:form` if it may be left out, `form*` if an array."""
+    members = {}
+    for name, form in (each.split(":") for each in text.split()):
+        form, is_list = FORMS[form.rstrip("*")], form.endswith("*")
+        members[name.rstrip("?")] = (list_of(form) if is_list else form, name.endswith("?"))
+    meant = namedtuple("Struct", members)
+
     def form(value):
-        expect(isinstance(value, dict) and len(value) == 1, "not a choice")
-        ((name, contents),) = value.items()
-        expect(name in members, f"no choice {name}")
-        return name, members[name](contents)
+        expect(isinstance(value, dict), "no object")
+        expect(value.keys() <= members.keys(), f"a member too many of {list(value)}")
+        expect(all(name in value or optional for name, (_, optional) in members.items()), "a member is missing")
+        return meant(*(form(value[name]) if name in value else None for name, (form, _) in members.items()))
 
     return form
 
 
 def integer(value):
-    expect(isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,18}", value), "not an integer")
-    expect(int(value) <= MAX_INTEGER, "too large an integer")
-    return int(value)
+    number = int(pattern("0|[1-9][0-9]{0,18}")(value))
+    expect(number <= MAX_INTEGER, "too large an integer")
+    return number
 
 
-def amount(text, currency, signed=False):
-    expect(isinstance(currency, str) and currency in MINOR_UNITS, "not a currency")
+def amount(text, currency, sign=""):
+    expect(isinstance(currency, str) and currency in MINOR_UNITS, "no currency")
     units = MINOR_UNITS[currency]
-    decimals = rf"\.[0-9]{{{units}}}" if units else ""
-    sign = "-?" if signed else ""
-    expect(isinstance(text, str) and re.fullmatch(rf"{sign}(0|[1-9][0-9]*){decimals}", text), "not an amount")
+    pattern(sign + "(0|[1-9][0-9]*)" + (rf"\.[0-9]{{{units}}}" if units else ""))(text)
     minor = int(text.replace(".", ""))
     expect(minor != 0 or text[0] != "-", "minus zero")
     expect(abs(minor) <= most_minor(currency), "too large an amount")
@@ -217,279 +214,232 @@ def amount(text, currency, signed=False):
 
 
 def most_minor(currency):
-    return min(MAX_MAJOR * 10 ** MINOR_UNITS[currency] - 1, MAX_INTEGER)
+    return min(10 ** (15 + MINOR_UNITS[currency]) - 1, MAX_INTEGER)
 
 
 def money(value):
-    expect(isinstance(value, dict) and sorted(value) == ["amount", "currency"], "not money")
+    expect(isinstance(value, dict) and sorted(value) == ["amount", "currency"], "no money")
     return amount(value["amount"], value["currency"])
 
 
 def show(minor, currency):
-    units = MINOR_UNITS[currency]
-    digits = str(abs(minor)).rjust(units + 1, "0")
-    sign = "-" if minor < 0 else ""
-    return sign + (f"{digits[:-units]}.{digits[-units:]}" if units else digits)
+    units, digits = MINOR_UNITS[currency], str(minor).rjust(MINOR_UNITS[currency] + 1, "0")
+    return f"{digits[:-units]}.{digits[-units:]}" if units else digits
 
 
 def time(value):
-    expect(
-        isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", value),
-        "not a time",
-    )
+    pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")(value)
     try:
-        return (datetime.datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ") - EPOCH) // datetime.timedelta(seconds=1)
+        return (datetime.datetime.fromisoformat(value[:-1]) - EPOCH) // datetime.timedelta(seconds=1)
     except ValueError:
         raise Invalid("no such time") from None
 
 
 def day(value):
-    expect(isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value), "not a day")
-    try:
-        datetime.date.fromisoformat(value)
-    except ValueError:
-        raise Invalid("no such day") from None
+    pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}")(value)
+    time(value + "T00:00:00Z")
     return value
 
 
-def show_time(seconds):
-    moment = EPOCH + datetime.timedelta(seconds=seconds)
-    return moment.isoformat() + "Z"
-
-
-def show_day(seconds):
-    return show_time(seconds)[:10]
+def day_of(seconds):
+    return (EPOCH + datetime.timedelta(seconds=seconds)).date().isoformat()
 
 
 def text(value):
-    expect(isinstance(value, str) and 1 <= len(value) <= 500, "not a text of 1 to 500 characters")
+    """A text. What is NFC depends on the version of Unicode; Python 3.11 has 14."""
+    expect(isinstance(value, str) and 1 <= len(value) <= 500, "no text of 1 to 500 characters")
     expect(unicodedata.is_normalized("NFC", value), "not NFC")
-    expect(not any(unicodedata.category(each) == "Cc" for each in value), "a control character")
-    expect(not HIDDEN.search(value), "a hidden character")
+    expect(not HIDDEN.search(value) and all(unicodedata.category(c) != "Cc" for c in value), "hidden characters")
     return value
 
 
 def base64_bytes(value):
-    expect(isinstance(value, str), "not base64")
+    expect(isinstance(value, str), "no base64")
     try:
         data = base64.b64decode(value, validate=True)
     except ValueError:
-        raise Invalid("not base64") from None
-    expect(base64.b64encode(data).decode() == value, "not the one base64")
+        raise Invalid("no base64") from None
+    expect(base64.b64encode(data).decode() == value, "another base64")
     return data
 
 
-SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
-
-
 def public_key(value):
-    members = obj({"algorithm": one_of("ed25519"), "spki": base64_bytes})(value)
-    spki = members["spki"]
-    expect(len(spki) == 44 and spki.startswith(SPKI_PREFIX), "not the DER of an Ed25519 key")
-    expect(is_strict_point(spki[12:]), "not a public key")
+    spki = struct("algorithm:ed25519 spki:base64")(value).spki
+    expect(len(spki) == 44 and spki.startswith(SPKI_PREFIX) and is_point(spki[12:]), "no public key")
     return PublicKey(hashlib.sha256(spki).hexdigest(), spki[12:])
 
 
-def raw(value):
-    return value
-
-
-digest = pattern("[0-9a-f]{64}")
-ident = pattern("[a-z0-9_-]{1,64}")
-hold_id = pattern("[a-z0-9_.-]{1,96}")
-entry_id = pattern("[0-9a-f]{64}-0")
-token = pattern("[a-z0-9./_-]{1,100}")
-uuid7 = pattern("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-currency_code = one_of(*MINOR_UNITS)
-role = one_of(
-    "agency", "approver", "auditor", "custodian", "director", "payer", "preparer", "reconciler", "screener", "service"
-)
-evidence = obj({"holder": ident, "kind": text, "sha256": digest})
-channel = choice({"manual": obj({})})
-offer_version = obj({"offer": ident, "version": integer})
-benefit_kind = choice({"cash": obj({"amount": money}), "in-kind": obj({"ceiling": money})})
-band = obj({"approvers": integer, "directors": integer, "up_to": money})
-part = obj({"amount": money, "body": ident})
-SETTINGS = (
-    "bank_report_persons basis_age_s expiry_max_s gap_s lapse_grace_s quorum_delay_s receipt_persons skew_s".split()
-)
-policy = obj(
-    {"bands": list_of(band), "channels": list_of(one_of("manual"))} | {name: integer for name in SETTINGS}
-)
-act = choice(
-    {
-        "enrol": obj({"possessions": list_of(raw), "principal": ident, "roles": list_of(role)}),
-        "policy": obj({"policy": policy}),
-        "revoke": obj({"key": digest, "reason": text}),
-        "roles": obj({"principal": ident, "roles": list_of(role)}),
-    }
-)
-effect = obj(
-    {
-        "amount": money, "benefit": ident, "channel": channel, "disbursement": ident, "expires": time, "fund": ident,
-        "most": money, "offer": offer_version, "policy": integer, "preparer": ident, "request": digest,
-    }
-)  # fmt: skip
-custody = {"amount": money, "bank": ident, "evidence": evidence, "fund": ident, "value_date": day}
-refused = {"disbursement": ident, "reason": text, "request": digest}
-BODIES = {
-    "acceptance": {},
-    "proposal": {"act": act},
-    "concurrence": {"proposal": digest},
-    "veto": {"proposal": digest, "reason": text},
-    "asset-registration": {"asset": ident, "description": text, "instrument": evidence},
-    "fund-opening": {
-        "asset": ident, "currency": currency_code, "fund": ident, "kind": one_of("fiduciary", "spendable"),
-    },
-    "bank-opening": {"bank": ident, "currency": currency_code},
-    "restraint": {"amount": money, "fund": ident, "instrument": evidence},
-    "custody": custody,
-    "custody-interest": custody,
-    "forfeiture": {
-        "bank": ident, "claims": list_of(part), "costs": list_of(part), "fund": ident, "gross": money,
-        "instrument": evidence, "to_bank": ident, "to_fund": ident, "value_date": day,
-    },
-    "claim-payment": custody | {"body": ident, "kind": one_of("claimant", "cost", "other-body")},
-    "windfall-income": {
-        "bank": ident, "evidence": evidence, "fund": ident, "own": money, "retained": money, "shares": list_of(part),
-        "shares_fund": ident, "value_date": day,
-    },
-    "bank-fee": custody,
-    "countersignature": {"report": digest},
-    "reversal": {"entry": entry_id, "reason": text, "subject": choice({"disbursement": ident, "fact": digest})},
-    "offer": {
-        "benefits": list_of(obj({"benefit": ident, "kind": benefit_kind})), "offer": ident, "valid_from": day,
-        "version": integer,
-    },
-    "case-opening": {"agency": ident, "agency_ref": ident, "case": ident, "entered": day, "offer": offer_version},
-    "screening": {"case": ident, "evidence": evidence, "outcome": one_of("cleared", "refused"), "person": digest},
-    "request": {
-        "amount": money, "benefit": ident, "case": ident, "channel": channel, "disbursement": ident, "expires": time,
-        "fund": ident, "occurrence": integer, "offer": offer_version, "salt": digest,
-    },
-    "approval": {"effect": effect},
-    "rejection": refused,
-    "cancellation": refused,
-    "delivery": {
-        "delivered": day, "disbursement": ident, "evidence": evidence, "invoiced": money, "vendor": ident,
-    },
-    "release": {"bank": ident, "disbursement": ident, "request": digest},
-    "bank-confirmation": {"disbursement": ident, "evidence": evidence, "value_date": day},
-    "bank-rejection": {"disbursement": ident, "evidence": evidence},
-    "bank-return": {"disbursement": ident, "evidence": evidence, "kept": money, "value_date": day},
-}  # fmt: skip
-FRAME = {
-    "basis": obj({"root": digest, "size": integer}), "id": uuid7, "issued_at": time, "key": digest, "ledger": digest,
-    "not_after": time, "signer": ident,
-}  # fmt: skip
-CHARTER = {
-    "checkpoint_key": public_key, "currencies": list_of(currency_code),
-    "custodians": list_of(obj({"key": public_key, "principal": ident})), "origin": token, "policy": policy,
-    "quorum": integer, "record_key": public_key, "witness_threshold": integer, "witnesses": list_of(public_key),
-}  # fmt: skip
-
-
 def line(value):
-    optional = ("hold",)
-    names = {"account": account, "action": raw, "amount": raw, "currency": raw, "fund": ident, "hold": hold_id}
-    members = obj(names, optional)(value)
-    action = one_of("debit", "credit", "hold", "post-hold", "void-hold")(value["action"])
-    expect(("hold" in value) == action.endswith("hold"), "a hold where none is, or none")
-    expect(amount(value["amount"], value["currency"]).minor > 0, "an amount that is not above zero")
-    return members
+    meant = struct("account:account action:action amount:any currency:currency fund:id hold?:hold")(value)
+    expect((meant.hold is not None) == meant.action.endswith("hold"), "a hold too many or too few")
+    expect(amount(meant.amount, meant.currency).minor > 0, "not above zero")
+    return meant
 
 
 def account(value):
-    expect(isinstance(value, str) and side(value), "no account of the chart")
+    expect(isinstance(value, str) and side(value), "no account")
     return value
 
 
-POSSESSION = obj({"key": public_key, "ledger": digest, "principal": ident})
-LEDGERS = {
-    "group": obj(
-        {
-            "epoch": token, "first": integer, "ledger": digest, "recorded_at": time, "root": digest, "rules": integer,
-        }
-    ),
-    "entry": obj(
-        {
-            "authority": list_of(digest), "benefit": ident, "case_commitment": digest, "disbursement": ident,
-            "effective": day, "id": entry_id, "ledger": digest, "lines": list_of(line), "reverses": entry_id,
-        },
-        ("benefit", "case_commitment", "disbursement", "reverses"),
-    ),
-    "lapse": obj({"disbursement": ident, "expired": time, "ledger": digest, "request": digest}),
-}  # fmt: skip
-PAYLOADS = (
-    {kind: obj(FRAME | {"body": obj(body)}) for kind, body in BODIES.items()}
-    | LEDGERS
-    | {"founding": obj({"body": obj(CHARTER), "id": uuid7, "issued_at": time, "key": digest, "signer": ident})}
+def envelope(value):
+    try:
+        parse_envelope(value)
+    except Flaw as flaw:
+        raise Invalid(flaw.code) from None
+    return value
+
+
+FORMS = {
+    "account": account,
+    "action": one_of(["debit", "credit", "hold", "post-hold", "void-hold"]),
+    "any": lambda value: value,
+    "base64": base64_bytes,
+    "currency": one_of(MINOR_UNITS),
+    "day": day,
+    "digest": pattern("[0-9a-f]{64}"),
+    "ed25519": one_of(["ed25519"]),
+    "entry-id": pattern("[0-9a-f]{64}-0"),
+    "envelope": envelope,
+    "format": one_of(["safeconduct-bundle.v1"]),
+    "fund-kind": one_of(["fiduciary", "spendable"]),
+    "hold": pattern("[a-z0-9_.-]{1,96}"),
+    "id": pattern("[a-z0-9_-]{1,64}"),
+    "integer": integer,
+    "key": public_key,
+    "line": line,
+    "manual": one_of(["manual"]),
+    "money": money,
+    "note": pattern(r"(?s:.*)"),
+    "outcome": one_of(["cleared", "refused"]),
+    "payee": one_of(["claimant", "cost", "other-body"]),
+    "role": one_of("agency approver auditor custodian director payer preparer reconciler screener service".split()),
+    "text": text,
+    "time": time,
+    "token": pattern("[a-z0-9./_-]{1,100}"),
+    "uuid": pattern("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
+}
+FORMS["channel"] = choice(manual=struct(""))
+FORMS["benefit-kind"] = choice(cash=struct("amount:money"), in_kind=struct("ceiling:money"))
+FORMS["subject"] = choice(disbursement=FORMS["id"], fact=FORMS["digest"])
+for name, members in {
+    "band": "approvers:integer directors:integer up_to:money",
+    "basis": "root:digest size:integer",
+    "benefit": "benefit:id kind:benefit-kind",
+    "custodian": "key:key principal:id",
+    "evidence": "holder:id kind:text sha256:digest",
+    "offer": "offer:id version:integer",
+    "part": "amount:money body:id",
+    "policy": "bands:band* bank_report_persons:integer basis_age_s:integer channels:manual* expiry_max_s:integer gap_s:integer "
+    "lapse_grace_s:integer quorum_delay_s:integer receipt_persons:integer skew_s:integer",
+    "effect": "amount:money benefit:id channel:channel disbursement:id expires:time fund:id most:money offer:offer "
+    "policy:integer preparer:id request:digest",
+    "charter": "checkpoint_key:key currencies:currency* custodians:custodian* origin:token policy:policy quorum:integer "
+    "record_key:key witness_threshold:integer witnesses:key*",
+}.items():
+    FORMS[name] = struct(members)
+FORMS["act"] = choice(
+    enrol=struct("possessions:envelope* principal:id roles:role*"),
+    policy=struct("policy:policy"),
+    revoke=struct("key:digest reason:text"),
+    roles=struct("principal:id roles:role*"),
 )
+BODIES = {
+    "acceptance": "",
+    "proposal": "act:act",
+    "concurrence": "proposal:digest",
+    "veto": "proposal:digest reason:text",
+    "asset-registration": "asset:id description:text instrument:evidence",
+    "fund-opening": "asset:id currency:currency fund:id kind:fund-kind",
+    "bank-opening": "bank:id currency:currency",
+    "restraint": "amount:money fund:id instrument:evidence",
+    "custody": "amount:money bank:id evidence:evidence fund:id value_date:day",
+    "custody-interest": "amount:money bank:id evidence:evidence fund:id value_date:day",
+    "forfeiture": "bank:id claims:part* costs:part* fund:id gross:money instrument:evidence to_bank:id to_fund:id value_date:day",
+    "claim-payment": "amount:money bank:id body:id evidence:evidence fund:id kind:payee value_date:day",
+    "windfall-income": "bank:id evidence:evidence fund:id own:money retained:money shares:part* shares_fund:id value_date:day",
+    "bank-fee": "amount:money bank:id evidence:evidence fund:id value_date:day",
+    "countersignature": "report:digest",
+    "reversal": "entry:entry-id reason:text subject:subject",
+    "offer": "benefits:benefit* offer:id valid_from:day version:integer",
+    "case-opening": "agency:id agency_ref:id case:id entered:day offer:offer",
+    "screening": "case:id evidence:evidence outcome:outcome person:digest",
+    "request": "amount:money benefit:id case:id channel:channel disbursement:id expires:time fund:id occurrence:integer "
+    "offer:offer salt:digest",
+    "approval": "effect:effect",
+    "rejection": "disbursement:id reason:text request:digest",
+    "cancellation": "disbursement:id reason:text request:digest",
+    "delivery": "delivered:day disbursement:id evidence:evidence invoiced:money vendor:id",
+    "release": "bank:id disbursement:id request:digest",
+    "bank-confirmation": "disbursement:id evidence:evidence value_date:day",
+    "bank-rejection": "disbursement:id evidence:evidence",
+    "bank-return": "disbursement:id evidence:evidence kept:money value_date:day",
+}
+PAYLOADS = {
+    "founding": "body:charter id:uuid issued_at:time key:digest signer:id",
+    "group": "epoch:token first:integer ledger:digest recorded_at:time root:digest rules:integer",
+    "entry": "authority:digest* benefit?:id case_commitment?:digest disbursement?:id effective:day id:entry-id ledger:digest "
+    "lines:line* reverses?:entry-id",
+    "lapse": "disbursement:id expired:time ledger:digest request:digest",
+}
+for kind, members in BODIES.items():
+    FORMS["body"] = struct(members)
+    PAYLOADS[kind] = "basis:basis body:body id:uuid issued_at:time key:digest ledger:digest not_after:time signer:id"
+    PAYLOADS[kind] = struct(PAYLOADS[kind])
+for kind in ("founding", "group", "entry", "lapse"):
+    PAYLOADS[kind] = struct(PAYLOADS[kind])
+POSSESSION = struct("key:key ledger:digest principal:id")
 
 # --- the chart of accounts ---
 
-SUBS = {
-    "1100": "", "1150": "", "2500": "", "2600": "", "2300": "", "7210": "", "8100": "", "8200": "",
-    "1200": "asset-costs depository disbursement vendor", "1300": "agent imprest vendor",
-    "2100": "claimant cost disbursement other-body owner vendor", "2200": "agent bank",
-}  # fmt: skip
-BARE = "3100 4101 4102 4103 4104 4105 4106 4107 4108 5101 5102 5103 5104 5105 5106 5107 5108 5109 5110 6100 7100 7200 \
-7300 7400 7500 7900 8900".split()
-DEBIT = "1100 1150 1200 1300 6100 7100 7900 8100 8200".split()
-UNLIMITED = "2500 3100 6100 8900".split()
+SUBACCOUNTS = {
+    **dict.fromkeys("1100 1150 2300 2500 2600 7210 8100 8200".split(), "[^/]+"),
+    "1200": "(asset-costs|depository|disbursement|vendor)/[^/]+",
+    "1300": "(agent|imprest|vendor)/[^/]+",
+    "2100": "(claimant|cost|disbursement|other-body|owner|vendor)/[^/]+",
+    "2200": "(agent|bank)/[^/]+",
+}
+BARE = "3100 4101 4102 4103 4104 4105 4106 4107 4108 5101 5102 5103 5104 5105 5106 5107 5108 5109 5110 6100 7100 7200 7300 \
+7400 7500 7900 8900".split()
+DEBIT = ("11", "12", "13", "5", "6", "71", "79", "81", "82")
+UNLIMITED = ("25", "3", "4", "5", "6", "89")
 M = "7210/main"
 
 
 @lru_cache(4096)
 def side(name):
-    """`debit` or `credit`, or nothing where the chart has no such account."""
-    code, *subs = name.split("/")
-    kinds = SUBS.get(code)
-    known = (
-        code in BARE and not subs
-        or kinds == "" and len(subs) == 1
-        or bool(kinds) and len(subs) == 2 and subs[0] in kinds.split()
-    )  # fmt: skip
-    if not known or subs and not re.fullmatch("[a-z0-9_-]{1,64}", subs[-1]):
+    """The normal side of an account; nothing where the chart has none of this name."""
+    code, slash, rest = name.partition("/")
+    is_sub = slash and code in SUBACCOUNTS and re.fullmatch(SUBACCOUNTS[code], rest)
+    if not (is_sub and re.fullmatch("[a-z0-9_-]{1,64}", rest.rpartition("/")[2]) or not slash and code in BARE):
         return None
-    return "debit" if code in DEBIT or code[0] == "5" else "credit"
-
-
-def is_limited(name):
-    code = name[:4]
-    return code not in UNLIMITED and code[0] not in "45"
-
-
-def plane(name):
-    return {"7": "budget", "8": "memo"}.get(name[0], "proprietary")
+    return "debit" if code.startswith(DEBIT) else "credit"
 
 
 # --- signatures ---
 
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
+P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-Y8 = int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
-SMALL_Y = (0, 1, P - 1, Y8, P - Y8)
+OF_ORDER_8 = int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
+SMALL = (0, 1, P - 1, OF_ORDER_8, P - OF_ORDER_8)
 
 
-def is_strict_encoding(point):
-    y = int.from_bytes(point, "little") & (2**255 - 1)
-    return y < P and y not in SMALL_Y
+def is_strict(point):
+    """The encoding is canonical, and the point not of small order."""
+    y = int.from_bytes(point, "little") % 2**255
+    return y < P and y not in SMALL
 
 
 @lru_cache(4096)
-def is_strict_point(point):
-    y = int.from_bytes(point, "little") & (2**255 - 1)
+def is_point(point):
+    y = int.from_bytes(point, "little") % 2**255
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    return is_strict_encoding(point) and pow(square, (P - 1) // 2, P) == 1
+    return is_strict(point) and pow(square, (P - 1) // 2, P) == 1
 
 
 @lru_cache(65536)
 def is_signature(key, message, signature):
-    if int.from_bytes(signature[32:], "little") >= L or not is_strict_encoding(signature[:32]):
-        return False
-    if not is_strict_point(key):
+    """Without cofactor: R is compared as bytes, so its encoding is canonical where it is equal."""
+    if not is_point(key) or not is_strict(signature[:32]) or int.from_bytes(signature[32:], "little") >= ORDER:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
@@ -500,7 +450,7 @@ def is_signature(key, message, signature):
 
 # --- records ---
 
-Record = namedtuple("Record", "kind payload json keyid signature encoding digest leaf")
+Record = namedtuple("Record", "kind says payload keyid signature message digest leaf")
 PREFIX, SUFFIX = "application/vnd.safeconduct.", ".v1+json"
 
 
@@ -508,23 +458,21 @@ def sha256(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def parse_envelope(envelope):
-    """Payload type, payload, key id and signature of an envelope's JSON."""
-    demand(isinstance(envelope, dict), "envelope_not_json")
-    signatures = envelope.get("signatures", [])
+def parse_envelope(value):
+    """Type, payload, key id and signature of an envelope."""
+    demand(isinstance(value, dict), "envelope_not_json")
+    signatures = value.get("signatures", [])
     demand(isinstance(signatures, list) and all(isinstance(each, dict) for each in signatures), "envelope_not_json")
-    for members, names in [(envelope, {"payload", "payloadType", "signatures"})] + [
-        (each, {"keyid", "sig"}) for each in signatures
-    ]:
-        demand(set(members) <= names, "envelope_field_unknown")
-        demand(set(members) == names, "envelope_field_missing")
+    objects = [(value, {"payload", "payloadType", "signatures"})] + [(each, {"keyid", "sig"}) for each in signatures]
+    demand(all(each.keys() <= names for each, names in objects), "envelope_field_unknown")
+    demand(all(each.keys() == names for each, names in objects), "envelope_field_missing")
     demand(len(signatures) == 1, "envelope_signature_count")
-    keyid, sig = signatures[0]["keyid"], signatures[0]["sig"]
-    kind, payload = envelope["payloadType"], envelope["payload"]
-    demand(all(isinstance(each, str) for each in (keyid, sig, kind, payload)), "envelope_not_json")
+    keyid, signature, kind, payload = *signatures[0].values(), value["payloadType"], value["payload"]
+    keyid, signature = signatures[0]["keyid"], signatures[0]["sig"]
+    demand(all(isinstance(each, str) for each in (keyid, signature, kind, payload)), "envelope_not_json")
     demand(re.fullmatch("[0-9a-f]{64}", keyid), "envelope_keyid")
     try:
-        payload, signature = base64_bytes(payload), base64_bytes(sig)
+        payload, signature = base64_bytes(payload), base64_bytes(signature)
     except Invalid:
         raise Flaw("envelope_base64") from None
     demand(len(signature) == 64, "envelope_signature_length")
@@ -539,175 +487,154 @@ def pre_authentication(kind, payload):
 def parse_payload(payload, form):
     try:
         value = parse_json(payload)
-        meant = form(value)
+        says = form(value)
     except Invalid as invalid:
-        raise Flaw("payload_invalid", str(invalid)) from None
+        code = "payload_not_canonical" if isinstance(invalid, Uncanonical) else "payload_invalid"
+        raise Flaw(code, str(invalid)) from None
     demand(canonical(value) == payload, "payload_not_canonical")
-    return meant
+    return says
 
 
 @lru_cache(65536)
 def parse_record(leaf):
     demand(len(leaf) <= 65000, "envelope_too_large")
     try:
-        envelope = parse_json(leaf)
+        value = parse_json(leaf)
     except Invalid as invalid:
         raise Flaw("envelope_not_json", str(invalid)) from None
-    payload_type, payload, keyid, signature = parse_envelope(envelope)
-    demand(canonical(envelope) == leaf, "envelope_not_canonical")
+    payload_type, payload, keyid, signature = parse_envelope(value)
+    demand(canonical(value) == leaf, "envelope_not_canonical")
     kind = payload_type.removeprefix(PREFIX).removesuffix(SUFFIX)
     demand(payload_type == PREFIX + kind + SUFFIX and kind in PAYLOADS, "payload_type_unknown", payload_type)
-    meant = parse_payload(payload, PAYLOADS[kind])
-    demand(meant.get("key", keyid) == keyid, "payload_key_mismatch")
-    encoding = pre_authentication(payload_type, payload)
-    return Record(kind, meant, payload, keyid, signature, encoding, sha256(encoding).hex(), sha256(b"\0", leaf))
+    says = parse_payload(payload, PAYLOADS[kind])
+    demand(getattr(says, "key", keyid) == keyid, "payload_key_mismatch")
+    message = pre_authentication(payload_type, payload)
+    return Record(kind, says, payload, keyid, signature, message, sha256(message).hex(), sha256(b"\0", leaf))
 
 
-def parse_possession(envelope):
-    """The key of a possession, whether it is signed by that key, and what it says."""
-    kind, payload, keyid, signature = parse_envelope(envelope)
-    demand(kind == PREFIX + "key-possession" + SUFFIX, "payload_type_unknown")
-    says = parse_payload(payload, POSSESSION)
-    signed = keyid == says["key"].id and is_signature(says["key"].raw, pre_authentication(kind, payload), signature)
-    return says, signed
+def possessed(act, ledger):
+    """The keys of an enrolment, each of whose possessions is signed by its key, for this ledger and principal."""
+    keys = []
+    for kind, payload, keyid, signature in map(parse_envelope, act.possessions):
+        try:
+            demand(kind == PREFIX + "key-possession" + SUFFIX, "payload_type_unknown")
+            says = parse_payload(payload, POSSESSION)
+        except Flaw as flaw:
+            raise Flaw("possession_invalid", flaw.code) from None
+        is_ours = (keyid, says.ledger, says.principal) == (says.key.id, ledger, act.principal)
+        is_signed = is_signature(says.key.raw, pre_authentication(kind, payload), signature)
+        demand(is_ours and is_signed, "possession_invalid")
+        keys.append(says.key)
+    return keys
 
 
-# --- the log ---
+# --- the tree and its checkpoint ---
 
 
 class Tree:
-    """The roots of the full subtrees, largest first, with their sizes."""
+    """The roots of the full subtrees from the left, with their sizes."""
 
     def __init__(self):
-        self.peaks = []
-        self.size = 0
+        self.size, self.peaks = 0, []
 
     def append(self, leaf):
-        size, node = 1, leaf
+        self.size, size, node = self.size + 1, 1, leaf
         while self.peaks and self.peaks[-1][0] == size:
-            node = sha256(b"\1", self.peaks.pop()[1], node)
-            size *= 2
+            size, node = 2 * size, sha256(b"\1", self.peaks.pop()[1], node)
         self.peaks.append((size, node))
-        self.size += 1
 
     def root(self):
-        if not self.peaks:
-            return sha256()
-        *rest, (_, node) = self.peaks
-        for _, left in reversed(rest):
+        *lefts, (_, node) = self.peaks
+        for _, left in reversed(lefts):
             node = sha256(b"\1", left, node)
         return node
 
 
 def parse_checkpoint(note):
-    """Origin, size, root, the signed text and the signatures (name, key hash, signature)."""
-    found = re.fullmatch(r"((\S+)\n(0|[1-9][0-9]*)\n(\S+)\n)\n((?:\u2014 \S+ \S+\n)+)", note)
-    expect(found, "not a checkpoint")
+    """Origin, size, root, what is signed, and the signatures as name, key's hash and signature."""
+    found = re.fullmatch("((.+)\n(0|[1-9][0-9]*)\n(.+)\n(?:.+\n)*)\n((?:\u2014 [^\\s+]+ \\S+\n)+)", note)
+    expect(found and len(note.encode()) <= 65536 and not re.search("[\x00-\x09\x0b-\x1f\x7f]", note), "no checkpoint")
     signed, origin, size, root, lines = found.groups()
-    root = base64_bytes(root)
-    expect(len(root) == 32, "not a root")
-    signatures = []
+    root, signatures = base64_bytes(root), []
     for each in lines.splitlines():
-        _, name, blob = each.split(" ")
-        blob = base64_bytes(blob)
-        expect(len(blob) > 4, "not a signature")
-        signatures.append((name, blob[:4], blob[4:]))
+        blob = base64_bytes(each.split(" ")[2])
+        expect(len(root) == 32 and len(blob) > 4, "no root, or no signature")
+        signatures.append((each.split(" ")[1], blob[:4], blob[4:]))
     return origin, int(size), root, signed.encode(), signatures
 
 
-def check_checkpoint(note, charter, records):
-    """The root of a checkpoint that is signed by the log's key and of this size."""
+def checked_root(note, charter, records):
+    """The root of a checkpoint of so many records that the log's key signed."""
     try:
         origin, size, root, signed, signatures = parse_checkpoint(note)
     except Invalid as invalid:
         raise Flaw("checkpoint_malformed", str(invalid)) from None
-    key = charter["checkpoint_key"].raw
-    demand(origin == charter["origin"], "checkpoint_origin")
-    key_hash = sha256(origin.encode(), b"\n\x01", key)[:4]
-    own = [each[2] for each in signatures if each[:2] == (origin, key_hash)]
+    demand(origin == charter.origin, "checkpoint_origin", origin)
+    key = charter.checkpoint_key.raw
+    name = (origin, sha256(origin.encode(), b"\n\x01", key)[:4])
+    own = [signature for *named, signature in signatures if tuple(named) == name]
     demand(own, "checkpoint_unsigned")
     demand(all(len(each) == 64 and is_signature(key, signed, each) for each in own), "checkpoint_signature")
-    demand(size == records, "checkpoint_size")
+    demand(size == records, "checkpoint_size", str(size))
     return root
 
 
 # --- the books ---
 
-
-@dataclass
-class Balance:
-    amount: int = 0
-    held: int = 0
-
-
 Line = namedtuple("Line", "fund action account minor hold", defaults=(None,))
+Balance = namedtuple("Balance", "amount held", defaults=(0, 0))
 
 
 class Books:
-    """Balances by fund and account, each on its account's normal side, and the holds that are open."""
+    """Balances by fund and account on its normal side, their sums by fund and account's code, and the open holds."""
 
     def __init__(self):
-        self.balances = {}
-        self.holds = {}
-
-    def balance(self, fund, name):
-        return self.balances.get((fund, name), Balance())
+        self.balances, self.totals, self.holds = {}, defaultdict(int), {}
 
     def amount(self, fund, name):
-        return self.balance(fund, name).amount
+        return self.balances.get((fund, name), Balance()).amount
 
     def free(self, fund, name):
-        balance = self.balance(fund, name)
-        return balance.amount - balance.held
+        return self.amount(fund, name) - self.balances.get((fund, name), Balance()).held
 
-    def post(self, lines, currencies, is_trial=False):
-        """Posts an entry's lines, all or none."""
-        changed, holds, planes = {}, dict(self.holds), {}
+    def post(self, lines, funds):
+        planes = defaultdict(int)
         for fund, action, name, minor, hold in lines:
-            old = self.balance(fund, name)
-            new = changed.setdefault((fund, name), Balance(old.amount, old.held))
+            held, change = 0, 0
             if action in ("debit", "credit"):
-                new.amount += minor if action == side(name) else -minor
-                key = (fund, plane(name))
-                planes[key] = planes.get(key, 0) + (minor if action == "debit" else -minor)
+                change = minor if action == side(name) else -minor
+                planes[fund, name[0] if name[0] in "78" else "proprietary"] += minor if action == "debit" else -minor
             elif action == "hold":
-                demand(hold not in holds, "books_refuse", "a hold twice")
-                new.held += minor
-                holds[hold] = (fund, name, minor)
+                demand(hold not in self.holds, "books_refuse", "a hold twice")
+                self.holds[hold], held = (fund, name, minor), minor
             else:
-                demand(holds.pop(hold, None) == (fund, name, minor), "books_refuse", "no such hold")
-                new.held -= minor
-        demand(not any(planes.values()), "books_refuse", "an entry does not balance")
-        for (fund, name), new in changed.items():
-            demand(not is_limited(name) or new.amount >= new.held, "insufficient_funds", f"{name} of {fund}")
-        for (fund, name), new in changed.items():
-            demand(abs(new.amount) <= most_minor(currencies[fund]), "amount_too_large", f"{name} of {fund}")
-        if not is_trial:
-            self.balances |= changed
-            self.holds = holds
+                demand(self.holds.pop(hold, None) == (fund, name, minor), "books_refuse", "no such hold")
+                held = -minor
+            old = self.balances.get((fund, name), Balance())
+            self.balances[fund, name] = Balance(old.amount + change, old.held + held)
+            self.totals[fund, name[:4]] += change
+        demand(not any(planes.values()), "books_refuse", "it does not balance")
+        for fund, name in {(each.fund, each.account) for each in lines}:
+            demand(name.startswith(UNLIMITED) or self.free(fund, name) >= 0, "insufficient_funds", f"{name} of {fund}")
+            limit = most_minor(funds[fund].currency)
+            demand(abs(self.amount(fund, name)) <= limit, "amount_too_large", f"{name} of {fund}")
 
     def prove(self, fund, kind):
-        """P1 to P4, or the custody proof."""
-        total = {}
-        for (of, name), balance in self.balances.items():
-            if of == fund:
-                total[name[:4]] = total.get(name[:4], 0) + balance.amount
-
-        def sums(*codes):
-            return sum(amount for code, amount in total.items() if code.startswith(codes))
+        def sums(codes):
+            return sum(self.totals[fund, code] for code in codes.split())
 
         if kind == "fiduciary":
-            demand(sums("1150") == sums("2300", "2100"), "proof_differs", f"custody of {fund}")
+            demand(sums("1150") == sums("2300 2100"), "proof_differs", f"custody of {fund}")
             return
-        unspent, short = sums("7200", "7210", "7300"), sums("7900")
-        proofs = {
-            "P1": sums("7100") + short == unspent + sums("7400", "7500"),
-            "P2": sums("7400") == sums("2100", "2200"),
-            "P3": sums("1100", "1300") - sums("2600") == unspent + sums("7400") - short,
-            "P4": sums("3100", "41") - sums("51") == unspent + sums("1200") - short,
-        }
-        for name, holds in proofs.items():
-            demand(holds, "proof_differs", f"{name} of {fund}")
+        unspent, income, expense = sums("7200 7210 7300") - sums("7900"), sums(INCOME), sums(EXPENSE)
+        demand(sums("7100") == unspent + sums("7400 7500"), "proof_differs", f"P1 of {fund}")
+        demand(sums("7400") == sums("2100 2200"), "proof_differs", f"P2 of {fund}")
+        demand(sums("1100 1300") - sums("2600") == unspent + sums("7400"), "proof_differs", f"P3 of {fund}")
+        demand(sums("3100") + income - expense == unspent + sums("1200"), "proof_differs", f"P4 of {fund}")
+
+
+INCOME = " ".join(code for code in BARE if code[0] == "4")
+EXPENSE = " ".join(code for code in BARE if code[0] == "5")
 
 
 def dr(fund, name, minor):
@@ -725,110 +652,23 @@ def move(fund, source, target, minor):
 # --- the state that the rules read ---
 
 
-@dataclass
-class Key:
-    principal: str
-    start: int
-    until: int | None = None
-    is_vetoed: bool = False
-
-
-@dataclass
-class ProposalState:
-    act: tuple
-    counted: dict
-    not_after: int
-    effective: int | None = None
-    is_vetoed: bool = False
-
-
-@dataclass
-class Case:
-    offer: tuple
-    outcome: str | None = None
-
-
-@dataclass
-class Fact:
-    entry: str
-    lines: list
-    is_reversed: bool = False
-
-
-@dataclass
-class Step:
-    entry: str
-    lines: list
-    before: str
-
-
-Approval = namedtuple("Approval", "signer key policy digest")
-
-
-@dataclass
-class Disbursement:
-    body: dict
-    request: str
-    preparer: str
-    commitment: str
-    is_cash: bool
-    stage: str = "requested"
-    hold: str = ""
-    holds: int = 1
-    approvals: list = field(default_factory=list)
-    payable: str = ""
-    due: int = 0
-    bank: str = ""
-    payer: str = ""
-    came_back: bool = False
-    last: Step | None = None
-
-    def can_lapse(self):
-        return self.stage in ("requested", "obligated") or self.stage == "due" and not self.came_back
-
-
-@dataclass
-class Report:
-    record: Record
-    persons: dict
-
-
-@dataclass
-class Outcome:
-    """What a record does: the lines of the entry that it causes, if it causes one, and what changes with it."""
-
-    apply: object
-    lines: list | None = None
-    of: Disbursement | None = None
-    approvals: list = field(default_factory=list)
-    report: str | None = None
-    effective: str | None = None
-    reverses: str | None = None
-    names_request: bool = True
-
-
 class State:
     def __init__(self, founding):
-        charter = founding.payload["body"]
-        self.ledger = founding.digest
-        self.charter = charter
-        self.now = founding.payload["issued_at"]
-        self.groups = {}
-        self.policies = [(self.now, charter["policy"])]
-        self.keys = {}
-        self.roles = {}
-        for each in charter["custodians"]:
-            self.keys[each["key"].id] = Key(each["principal"], self.now)
-            self.roles[each["principal"]] = [(self.now, {"custodian"})]
-        self.custodians = set(self.roles)
-        self.accepted = {founding.payload["signer"]}
-        self.ids = {}
-        self.proposals = {}
-        self.assets, self.funds, self.banks = set(), {}, {}
-        self.offers, self.cases, self.agency_refs = {}, {}, set()
-        self.disbursements, self.obligations = {}, set()
-        self.reports, self.facts = {}, {}
-        self.books = Books()
+        self.ledger, self.charter, self.now = founding.digest, founding.says.body, founding.says.issued_at
+        self.groups, self.books = {}, Books()
+        self.policies = [(self.now, self.charter.policy)]
+        self.keys, self.roles, self.custodians = {}, {}, set()
+        for each in self.charter.custodians:
+            self.custodians.add(each.principal)
+            self.roles[each.principal] = [(self.now, {"custodian"})]
+            self.enrol(each.key, each.principal, self.now)
+        self.accepted = {founding.says.signer}
+        self.ids, self.proposals, self.reports, self.facts = {}, {}, {}, {}
+        self.assets, self.funds, self.banks, self.offers = set(), {}, {}, {}
+        self.cases, self.agency_refs, self.disbursements, self.obligations = {}, set(), {}, set()
+
+    def enrol(self, key, principal, start):
+        self.keys[key.id] = SimpleNamespace(principal=principal, start=start, until=None, is_vetoed=False)
 
     def version(self):
         return sum(start <= self.now for start, _ in self.policies)
@@ -836,249 +676,215 @@ class State:
     def policy(self):
         return self.policies[self.version() - 1][1]
 
-    def roles_of(self, principal):
-        held = [roles for start, roles in self.roles.get(principal, []) if start <= self.now]
-        return held[-1] if held else set()
+    def holds(self, principal, *roles):
+        """The principal holds one of the roles now."""
+        held = [each for start, each in self.roles.get(principal, []) if start <= self.now]
+        return bool(held and held[-1] & set(roles))
 
-    def is_valid(self, key):
-        key = self.keys[key]
+    def is_valid(self, keyid):
+        key = self.keys[keyid]
         return not key.is_vetoed and key.start <= self.now and (key.until is None or self.now < key.until)
 
-    def currencies(self):
-        return {fund: opening["currency"] for fund, opening in self.funds.items()}
+    def still(self, persons, role):
+        """Those of the persons who hold the role and whose key is valid."""
+        return {who: key for who, key in persons.items() if self.holds(who, role) and self.is_valid(key)}
 
 
-# --- the rules: guards in the order of docs/errors.md ---
+# What a record causes: the entry's lines, its disbursement, the digests before the cause's, its day, what it reverses.
+Entry = namedtuple("Entry", "lines about authority effective reverses", defaults=(None, [], None, None))
 
-DAYS_30 = 30 * 24 * 3600
+# --- the rules: guards in the order of docs/errors.md, then what changes, then the entry ---
+
+DAYS_30, YEARS_10 = 30 * 24 * 3600, 3660 * 24 * 3600
 
 
-def check_frame(s, r):
-    p = r.payload
+def check_frame(s, r, roles):
+    p, policy = r.says, s.policy()
+    demand(p.ledger == s.ledger, "wrong_ledger")
     key = s.keys.get(r.keyid)
-    demand(p["ledger"] == s.ledger, "wrong_ledger")
     demand(key, "key_unknown")
-    demand(key.principal == p["signer"], "key_not_signers")
-    until, same = s.ids.get((p["signer"], p["id"]), (s.now - 1, None))
-    demand(until < s.now, "repeated" if same == r.digest else "instruction_id_reused")
-    demand(key.is_vetoed or s.now >= key.start, "key_not_yet_valid")
+    demand(key.principal == p.signer, "key_not_signers")
+    until, digest = s.ids.get((p.signer, p.id), (s.now - 1, None))
+    demand(until < s.now, "repeated" if digest == r.digest else "instruction_id_reused")
+    demand(key.is_vetoed or key.start <= s.now, "key_not_yet_valid")
     demand(s.is_valid(r.keyid), "key_revoked")
-    demand(p["issued_at"] <= p["not_after"] <= p["issued_at"] + DAYS_30, "not_after_invalid")
-    demand(s.now <= p["not_after"], "expired")
-    demand(p["issued_at"] <= s.now + s.policy()["skew_s"], "issued_in_future")
-    root, begun = s.groups.get(p["basis"]["size"], (None, None))
-    demand(root == p["basis"]["root"], "basis_unknown")
-    demand(r.kind != "acceptance" or p["basis"]["size"] == 1, "basis_unknown")
-    demand(s.now - begun <= s.policy()["basis_age_s"], "basis_too_old")
+    demand(p.issued_at <= p.not_after <= p.issued_at + DAYS_30, "not_after_invalid")
+    demand(s.now <= p.not_after, "expired")
+    demand(p.issued_at <= s.now + policy.skew_s, "issued_in_future")
+    root, begun = s.groups.get(p.basis.size, (None, None))
+    demand(root == p.basis.root and (r.kind != "acceptance" or p.basis.size == 1), "basis_unknown")
+    demand(s.now - begun <= policy.basis_age_s, "basis_too_old")
     demand(r.kind == "acceptance" or s.accepted == s.custodians, "founding_incomplete")
-    demand(ROLES[r.kind] & s.roles_of(p["signer"]), "role_missing")
+    demand(s.holds(p.signer, *roles.split()), "role_missing")
 
 
-def check_founding(record):
-    charter = record.payload["body"]
-    principals = [each["principal"] for each in charter["custodians"]]
-    keys = [each["key"].id for each in charter["custodians"]]
-    keys += [charter["record_key"].id, charter["checkpoint_key"].id]
-    quorum = charter["quorum"]
-    demand(principals == sorted(set(principals)), "founding_invalid", "custodians are not sorted")
-    demand(charter["currencies"] == sorted(set(charter["currencies"])), "founding_invalid", "currencies")
-    demand(len(keys) == len(set(keys)), "founding_invalid", "a key twice")
-    demand(2 <= quorum <= len(principals) < 2 * quorum, "founding_invalid", "quorum")
-    demand(charter["witness_threshold"] <= len(charter["witnesses"]), "founding_invalid", "witnesses")
-    check_policy(charter["policy"], charter, "founding_invalid")
+def is_sorted(values):
+    return values == sorted(set(values))
 
 
-def check_policy(rules, charter, code):
-    bands = [(each["up_to"].currency, each["up_to"].minor) for each in rules["bands"]]
-    demand(bands == sorted(set(bands)), code, "bands are not sorted")
-    for each in rules["bands"]:
-        demand(each["up_to"].currency in charter["currencies"], code, "a band's currency")
-        demand(each["approvers"] >= 1 and each["directors"] <= each["approvers"], code, "a band's persons")
-    demand(rules["bank_report_persons"] >= 1 and rules["receipt_persons"] >= 1, code, "persons")
+def check_founding(charter):
+    principals, keys = [], [charter.record_key, charter.checkpoint_key, *charter.witnesses]
+    for each in charter.custodians:
+        principals.append(each.principal)
+        keys.append(each.key)
+    demand(is_sorted(principals) and len(keys) == len(set(keys)), "founding_invalid", "custodians or keys")
+    demand(charter.currencies and is_sorted(charter.currencies), "founding_invalid", "currencies")
+    demand(2 <= charter.quorum <= len(principals) < 2 * charter.quorum, "founding_invalid", "quorum")
+    demand(charter.witness_threshold <= len(charter.witnesses), "founding_invalid", "witnesses")
+    check_policy(charter.policy, charter, "founding_invalid")
+
+
+def check_policy(policy, charter, code):
+    demand(is_sorted([(each.up_to.currency, each.up_to.minor) for each in policy.bands]), code, "bands are not sorted")
+    for each in policy.bands:
+        demand(each.up_to.currency in charter.currencies and each.up_to.minor > 0, code, "a band's amount")
+        demand(each.approvers >= 1 and each.directors <= each.approvers, code, "a band's persons")
+    demand(policy.bank_report_persons >= 1 and policy.receipt_persons >= 1, code, "persons")
+    demand(policy.basis_age_s > 0 and policy.expiry_max_s > 0 and policy.gap_s > 0, code, "no time")
+    spans = [value for name, value in policy._asdict().items() if name.endswith("_s")]
+    demand(max(spans) <= YEARS_10 and is_sorted(policy.channels), code, "more than ten years, or channels")
 
 
 def on_acceptance(s, r, b):
-    signer = r.payload["signer"]
-    demand(signer not in s.accepted, "already_accepted")
-    return Outcome(partial(s.accepted.add, signer))
+    demand(r.says.signer not in s.accepted, "already_accepted")
+    s.accepted.add(r.says.signer)
 
 
-def check_act(s, name, contents):
-    """What has to hold when an act is proposed, and again when it is decided."""
+def check_act(s, name, act):
+    """What holds when an act is proposed, and again when it is decided."""
     if name == "policy":
-        check_policy(contents["policy"], s.charter, "act_invalid")
+        check_policy(act.policy, s.charter, "act_invalid")
         demand(s.policies[-1][0] <= s.now, "act_pending")
-        return
-    if name == "revoke":
-        key = s.keys.get(contents["key"])
-        demand(key and not key.is_vetoed and key.until is None, "act_invalid", "no key to revoke")
-        return
-    principal, roles = contents["principal"], contents["roles"]
-    demand(roles == sorted(set(roles)), "act_invalid", "roles are not sorted")
-    demand("agency" not in roles or roles == ["agency"], "act_invalid", "an agency holds no other role")
-    if name == "enrol":
-        demand(contents["possessions"], "act_invalid", "no key")
-        ids = []
-        for envelope in contents["possessions"]:
-            try:
-                says, signed = parse_possession(envelope)
-            except Flaw as flaw:
-                raise Flaw("possession_invalid", flaw.code) from None
-            is_ours = (says["ledger"], says["principal"]) == (s.ledger, principal)
-            demand(signed and is_ours, "possession_invalid")
-            ids.append(says["key"].id)
-        demand(len(ids) == len(set(ids)) and not any(each in s.keys for each in ids), "key_enrolled")
+    elif name == "revoke":
+        key = s.keys.get(act.key)
+        demand(key, "key_unknown")
+        demand(not key.is_vetoed and key.until is None, "act_invalid", "revoked already")
     else:
-        demand(principal in s.roles, "act_invalid", "no such principal")
-    demand(("custodian" in roles) == (principal in s.custodians), "custodians_fixed")
-    demand(s.roles.get(principal, [(0, set())])[-1][0] <= s.now, "act_pending")
+        demand(is_sorted(act.roles), "act_invalid", "roles are not sorted")
+        demand("agency" not in act.roles or act.roles == ["agency"], "act_invalid", "an agency holds no other role")
+        is_known = act.principal in s.roles or name == "enrol" and act.possessions
+        demand(is_known, "act_invalid", "no such principal")
+        keys = [each.id for each in possessed(act, s.ledger)] if name == "enrol" else []
+        own = [s.charter.record_key, s.charter.checkpoint_key, *s.charter.witnesses]
+        demand(len(keys) == len(set(keys)), "act_invalid", "a key twice")
+        demand(not {*s.keys, *(each.id for each in own)} & set(keys), "key_enrolled")
+        demand(("custodian" in act.roles) == (act.principal in s.custodians), "custodians_fixed")
+        demand(all(start <= s.now for start, _ in s.roles.get(act.principal, [])), "act_pending")
 
 
 def decide_act(s, proposal):
-    name, contents = proposal.act
-    proposal.effective = start = s.now + s.policy()["quorum_delay_s"]
+    name, act = proposal.act
+    proposal.effective = start = s.now + s.policy().quorum_delay_s
     if name == "policy":
-        s.policies.append((start, contents["policy"]))
+        s.policies.append((start, act.policy))
     elif name == "revoke":
-        s.keys[contents["key"]].until = start
+        s.keys[act.key].until = start
     else:
-        s.roles.setdefault(contents["principal"], []).append((start, set(contents["roles"])))
-        for envelope in contents.get("possessions", []):
-            s.keys[parse_possession(envelope)[0]["key"].id] = Key(contents["principal"], start)
-
-
-def undo_act(s, proposal):
-    name, contents = proposal.act
-    proposal.is_vetoed = True
-    if proposal.effective is None:
-        return
-    if name == "policy":
-        s.policies.pop()
-    elif name == "revoke":
-        s.keys[contents["key"]].until = None
-    else:
-        s.roles[contents["principal"]].pop()
-        for envelope in contents.get("possessions", []):
-            s.keys[parse_possession(envelope)[0]["key"].id].is_vetoed = True
+        s.roles.setdefault(act.principal, []).append((start, set(act.roles)))
+        for key in possessed(act, s.ledger) if name == "enrol" else []:
+            s.enrol(key, act.principal, start)
 
 
 def on_proposal(s, r, b):
-    check_act(s, *b["act"])
-    counted = {r.payload["signer"]: r.keyid}
-    proposal = ProposalState(b["act"], counted, r.payload["not_after"])
-    return Outcome(partial(s.proposals.__setitem__, r.digest, proposal))
+    check_act(s, *b.act)
+    counted = {r.says.signer: r.keyid}
+    s.proposals[r.digest] = SimpleNamespace(
+        act=b.act, counted=counted, not_after=r.says.not_after, effective=None, is_vetoed=False
+    )
 
 
 def on_concurrence(s, r, b):
-    proposal = s.proposals.get(b["proposal"])
+    proposal = s.proposals.get(b.proposal)
     demand(proposal, "proposal_unknown")
     is_open = proposal.effective is None and not proposal.is_vetoed and s.now <= proposal.not_after
     demand(is_open, "proposal_closed")
-    counted = still(s, proposal.counted, {"custodian"})
-    demand(r.payload["signer"] not in counted, "already_concurred")
-    counted[r.payload["signer"]] = r.keyid
-    is_decided = len(counted) >= s.charter["quorum"]
-    if is_decided:
+    proposal.counted = s.still(proposal.counted, "custodian")
+    demand(r.says.signer not in proposal.counted, "already_concurred")
+    proposal.counted[r.says.signer] = r.keyid
+    if len(proposal.counted) >= s.charter.quorum:
         check_act(s, *proposal.act)
-
-    def apply():
-        proposal.counted = counted
-        if is_decided:
-            decide_act(s, proposal)
-
-    return Outcome(apply)
-
-
-def still(s, persons, roles):
-    """Those of the persons who hold one of the roles and whose key is valid."""
-    return {who: key for who, key in persons.items() if roles & s.roles_of(who) and s.is_valid(key)}
+        decide_act(s, proposal)
 
 
 def on_veto(s, r, b):
-    proposal = s.proposals.get(b["proposal"])
+    proposal = s.proposals.get(b.proposal)
     demand(proposal, "proposal_unknown")
-    end = proposal.not_after + 1 if proposal.effective is None else proposal.effective
-    demand(not proposal.is_vetoed and s.now < end, "proposal_closed")
-    return Outcome(partial(undo_act, s, proposal))
+    is_decided = proposal.effective is not None
+    demand(not proposal.is_vetoed and not (is_decided and proposal.effective <= s.now), "proposal_closed")
+    proposal.is_vetoed = True
+    name, act = proposal.act
+    if is_decided and name == "policy":
+        s.policies.pop()
+    elif is_decided and name == "revoke":
+        s.keys[act.key].until = None
+    elif is_decided:
+        s.roles[act.principal].pop()
+        for key in possessed(act, s.ledger) if name == "enrol" else []:
+            s.keys[key.id].is_vetoed = True
 
 
 def on_asset(s, r, b):
-    demand(b["asset"] not in s.assets, "asset_exists")
-    return Outcome(partial(s.assets.add, b["asset"]))
+    demand(b.asset not in s.assets, "asset_exists")
+    s.assets.add(b.asset)
 
 
 def on_fund(s, r, b):
-    demand(b["asset"] in s.assets, "asset_unknown")
-    fiduciary = [(each["asset"], "fiduciary") for each in s.funds.values() if each["kind"] == "fiduciary"]
-    demand(b["fund"] not in s.funds and (b["asset"], b["kind"]) not in fiduciary, "fund_exists")
-    demand(b["currency"] in s.charter["currencies"], "currency_mismatch")
-    return Outcome(partial(s.funds.__setitem__, b["fund"], b))
+    demand(b.asset in s.assets, "asset_unknown")
+    is_second = any((each.asset, each.kind) == (b.asset, "fiduciary") for each in s.funds.values())
+    demand(b.fund not in s.funds and not (b.kind == "fiduciary" and is_second), "fund_exists")
+    demand(b.currency in s.charter.currencies, "currency_mismatch")
+    s.funds[b.fund] = b
 
 
 def on_bank(s, r, b):
-    demand(b["bank"] not in s.banks, "bank_exists")
-    demand(b["currency"] in s.charter["currencies"], "currency_mismatch")
-    return Outcome(partial(s.banks.__setitem__, b["bank"], b["currency"]))
+    demand(b.bank not in s.banks, "bank_exists")
+    demand(b.currency in s.charter.currencies, "currency_mismatch")
+    s.banks[b.bank] = b.currency
 
 
 def on_offer(s, r, b):
-    benefits = {each["benefit"]: each["kind"] for each in b["benefits"]}
-    amounts = [contents[name] for _, contents in benefits.values() for name in contents]
-    demand(all(each.currency in s.charter["currencies"] for each in amounts), "currency_mismatch")
+    amounts = [each.kind[1][0] for each in b.benefits]
+    demand(all(each.currency in s.charter.currencies for each in amounts), "currency_mismatch")
     demand(all(each.minor > 0 for each in amounts), "amount_not_positive")
-    names = [each["benefit"] for each in b["benefits"]]
-    demand(names and names == sorted(set(names)), "offer_invalid", "benefits are not sorted")
-    demand(b["version"] == 1 + sum(offer == b["offer"] for offer, _ in s.offers), "offer_invalid", "version")
-    return Outcome(partial(s.offers.__setitem__, (b["offer"], b["version"]), b | {"benefits": benefits}))
-
-
-def version_of(offer):
-    return offer["offer"], offer["version"]
+    demand(b.benefits and is_sorted([each.benefit for each in b.benefits]), "offer_invalid", "benefits are not sorted")
+    demand(b.version == 1 + sum(offer == b.offer for offer, _ in s.offers), "offer_invalid", "version")
+    s.offers[b.offer, b.version] = b
 
 
 def on_case(s, r, b):
-    offer = s.offers.get(version_of(b["offer"]))
-    demand(offer, "offer_unknown")
-    reference = (b["agency"], b["agency_ref"])
-    demand(b["case"] not in s.cases and reference not in s.agency_refs, "case_exists")
-    demand("agency" in s.roles_of(b["agency"]), "agency_unknown")
-    demand(b["entered"] >= offer["valid_from"], "case_not_eligible")
-
-    def apply():
-        s.cases[b["case"]] = Case(version_of(b["offer"]))
-        s.agency_refs.add(reference)
-
-    return Outcome(apply)
+    demand(b.offer in s.offers, "offer_unknown")
+    demand(b.case not in s.cases and b.agency_ref not in s.agency_refs, "case_exists")
+    demand(s.holds(b.agency, "agency"), "agency_unknown")
+    demand(b.entered >= s.offers[b.offer].valid_from, "case_not_eligible")
+    s.cases[b.case] = SimpleNamespace(offer=b.offer, outcome=None)
+    s.agency_refs.add(b.agency_ref)
 
 
 def on_screening(s, r, b):
-    case = s.cases.get(b["case"])
+    case = s.cases.get(b.case)
     demand(case, "case_unknown")
     demand(case.outcome is None, "screening_closed")
-    return Outcome(partial(setattr, case, "outcome", b["outcome"]))
+    case.outcome = b.outcome
 
 
 # --- facts ---
 
 
 def fund_of(s, name, kind):
-    fund = s.funds.get(name)
-    demand(fund, "fund_unknown", name)
-    demand(fund["kind"] == kind, "fund_wrong_kind", name)
-    return fund
+    demand(name in s.funds, "fund_unknown", name)
+    demand(s.funds[name].kind == kind, "fund_wrong_kind", name)
+    return s.funds[name]
 
 
-def check_amounts(s, currency, banks, amounts, positive=()):
-    for bank in banks:
-        demand(bank in s.banks, "bank_unknown", bank)
-    are_equal = all(s.banks[bank] == currency for bank in banks) and all(each.currency == currency for each in amounts)
-    demand(are_equal, "currency_mismatch")
+def check_amounts(s, currency, banks, positive, others=()):
+    demand(all(bank in s.banks for bank in banks), "bank_unknown")
+    currencies = [s.banks[bank] for bank in banks] + [each.currency for each in (*positive, *others)]
+    demand(set(currencies) <= {currency}, "currency_mismatch")
     demand(all(each.minor > 0 for each in positive), "amount_not_positive")
 
 
-def check_date(s, value):
-    ahead = datetime.date.fromisoformat(value) - datetime.date.fromisoformat(show_day(s.now))
-    demand(ahead.days <= 31, "value_date_invalid", value)
+def check_day(s, value):
+    demand(value <= day_of(s.now + 31 * 24 * 3600), "value_date_invalid", value)
 
 
 def receipt(s, fund, bank, minor):
@@ -1096,375 +902,318 @@ def use(s, fund, target, minor):
     return [dr(fund, M, free), dr(fund, "7900", minor - free), cr(fund, target, minor)]
 
 
-def restraint_lines(s, b):
-    fund, asset = b["fund"], fund_of(s, b["fund"], "fiduciary")["asset"]
-    check_amounts(s, s.funds[fund]["currency"], [], [b["amount"]], [b["amount"]])
-    return move(fund, f"8100/{asset}", "8900", b["amount"].minor)
+def restraint(s, b):
+    fund = fund_of(s, b.fund, "fiduciary")
+    check_amounts(s, fund.currency, [], [b.amount])
+    return move(b.fund, f"8100/{fund.asset}", "8900", b.amount.minor)
 
 
-def custody_lines(s, b, frees=True):
-    fund, asset = b["fund"], fund_of(s, b["fund"], "fiduciary")["asset"]
-    check_amounts(s, s.funds[fund]["currency"], [b["bank"]], [b["amount"]], [b["amount"]])
-    check_date(s, b["value_date"])
-    minor = b["amount"].minor
-    lines = move(fund, f"1150/{b['bank']}", f"2300/{asset}", minor)
-    restrained = s.books.amount(fund, f"8100/{asset}")
-    return lines + (move(fund, "8900", f"8100/{asset}", min(minor, restrained)) if frees else [])
+def custody_interest(s, b):
+    fund = fund_of(s, b.fund, "fiduciary")
+    check_amounts(s, fund.currency, [b.bank], [b.amount])
+    check_day(s, b.value_date)
+    return move(b.fund, f"1150/{b.bank}", f"2300/{fund.asset}", b.amount.minor)
 
 
-def forfeiture_lines(s, b):
-    fund, into = b["fund"], b["to_fund"]
-    source, target = fund_of(s, fund, "fiduciary"), fund_of(s, into, "spendable")
-    demand(source["asset"] == target["asset"], "fund_wrong_kind", "of another asset")
-    parts = b["costs"] + b["claims"]
-    currency, bank = source["currency"], b["bank"]
-    demand(target["currency"] == currency, "currency_mismatch")
-    amounts = [b["gross"]] + [each["amount"] for each in parts]
-    check_amounts(s, currency, [bank, b["to_bank"]], amounts, amounts)
-    net = b["gross"].minor - sum(each["amount"].minor for each in parts)
+def custody(s, b):
+    lines = custody_interest(s, b)
+    restrained = f"8100/{s.funds[b.fund].asset}"
+    return lines + move(b.fund, "8900", restrained, min(b.amount.minor, s.books.amount(b.fund, restrained)))
+
+
+def forfeiture(s, b):
+    source, target, parts = fund_of(s, b.fund, "fiduciary"), fund_of(s, b.to_fund, "spendable"), b.costs + b.claims
+    demand(source.asset == target.asset, "fund_wrong_kind", "of another asset")
+    demand(source.currency == target.currency, "currency_mismatch")
+    check_amounts(s, source.currency, [b.bank, b.to_bank], [b.gross] + [each.amount for each in parts])
+    demand(len(parts) <= 100, "too_many_shares")
+    net = b.gross.minor - sum(each.amount.minor for each in parts)
     demand(net >= 0, "amounts_do_not_add_up")
-    check_date(s, b["value_date"])
-    lines = [dr(fund, f"2300/{source['asset']}", b["gross"].minor)]
-    lines += [cr(fund, f"2100/cost/{each['body']}", each["amount"].minor) for each in b["costs"]]
-    lines += [cr(fund, f"2100/claimant/{each['body']}", each["amount"].minor) for each in b["claims"]]
-    lines += [cr(fund, f"1150/{bank}", net)]
-    return lines + receipt(s, into, b["to_bank"], net) + [cr(into, "4101", net)] + move(into, "7100", M, net)
+    check_day(s, b.value_date)
+    lines = [dr(b.fund, f"2300/{source.asset}", b.gross.minor)]
+    lines += [cr(b.fund, f"2100/cost/{each.body}", each.amount.minor) for each in b.costs]
+    lines += [cr(b.fund, f"2100/claimant/{each.body}", each.amount.minor) for each in b.claims]
+    lines += [cr(b.fund, f"1150/{b.bank}", net)] + receipt(s, b.to_fund, b.to_bank, net)
+    return lines + [cr(b.to_fund, "4101", net)] + move(b.to_fund, "7100", M, net)
 
 
-def claim_lines(s, b):
-    fund = b["fund"]
-    currency = fund_of(s, fund, "fiduciary")["currency"]
-    check_amounts(s, currency, [b["bank"]], [b["amount"]], [b["amount"]])
-    check_date(s, b["value_date"])
-    return move(fund, f"2100/{b['kind']}/{b['body']}", f"1150/{b['bank']}", b["amount"].minor)
+def claim_payment(s, b):
+    check_amounts(s, fund_of(s, b.fund, "fiduciary").currency, [b.bank], [b.amount])
+    check_day(s, b.value_date)
+    return move(b.fund, f"2100/{b.kind}/{b.body}", f"1150/{b.bank}", b.amount.minor)
 
 
-def windfall_lines(s, b):
-    fund, other, bank = b["fund"], b["shares_fund"], b["bank"]
-    own, shares = fund_of(s, fund, "spendable"), fund_of(s, other, "fiduciary")
-    demand(own["asset"] == shares["asset"], "fund_wrong_kind", "of another asset")
-    demand(own["currency"] == shares["currency"], "currency_mismatch")
-    amounts = [each["amount"] for each in b["shares"]]
-    check_amounts(s, own["currency"], [bank], [b["own"], b["retained"]] + amounts, [b["own"]] + amounts)
-    check_date(s, b["value_date"])
-    minor = b["own"].minor
-    lines = receipt(s, fund, bank, minor) + [cr(fund, "4102", minor)] + move(fund, "7100", M, minor)
-    for each in b["shares"]:
-        lines += move(other, f"1150/{bank}", f"2100/other-body/{each['body']}", each["amount"].minor)
-    return lines + move(other, f"8200/{shares['asset']}", "8900", b["retained"].minor)
+def windfall_income(s, b):
+    fund, other = fund_of(s, b.fund, "spendable"), fund_of(s, b.shares_fund, "fiduciary")
+    demand(fund.asset == other.asset, "fund_wrong_kind", "of another asset")
+    demand(fund.currency == other.currency, "currency_mismatch")
+    check_amounts(s, fund.currency, [b.bank], [b.own] + [each.amount for each in b.shares], [b.retained])
+    demand(len(b.shares) <= 100, "too_many_shares")
+    check_day(s, b.value_date)
+    own = b.own.minor
+    lines = receipt(s, b.fund, b.bank, own) + [cr(b.fund, "4102", own)] + move(b.fund, "7100", M, own)
+    for each in b.shares:
+        lines += move(b.shares_fund, f"1150/{b.bank}", f"2100/other-body/{each.body}", each.amount.minor)
+    return lines + move(b.shares_fund, f"8200/{other.asset}", "8900", b.retained.minor)
 
 
-def fee_lines(s, b):
-    fund, minor = b["fund"], b["amount"].minor
-    currency = fund_of(s, fund, "spendable")["currency"]
-    check_amounts(s, currency, [b["bank"]], [b["amount"]], [b["amount"]])
-    check_date(s, b["value_date"])
-    return [dr(fund, "5102", minor)] + payment(s, fund, b["bank"], minor) + use(s, fund, "7500", minor)
+def bank_fee(s, b):
+    check_amounts(s, fund_of(s, b.fund, "spendable").currency, [b.bank], [b.amount])
+    check_day(s, b.value_date)
+    fee = b.amount.minor
+    return [dr(b.fund, "5102", fee)] + payment(s, b.fund, b.bank, fee) + use(s, b.fund, "7500", fee)
 
 
-def bank_lines(s, kind, b, persons):
-    """What the bank did with a payment: the disbursement, the stage that it comes to, and the lines."""
-    if "value_date" in b:
-        check_date(s, b["value_date"])
-    d = s.disbursements.get(b["disbursement"])
-    demand(d, "disbursement_unknown")
-    demand(not is_over(s, d), "disbursement_expired")
-    demand(d.stage == ("paid" if kind == "bank-return" else "released"), "wrong_stage")
-    involved = {each.signer for each in d.approvals} | {d.payer}
-    demand(not involved & set(persons), "same_person")
-    fund, minor, outstanding, cash = d.body["fund"], d.due, f"2200/bank/{d.bank}", f"1100/{d.bank}"
-    if kind == "bank-confirmation":
-        lines = move(fund, outstanding, cash, minor) + [Line(fund, "post-hold", cash, minor, d.hold)]
-        return d, "paid", lines + move(fund, "7400", "7500", minor)
-    if kind == "bank-rejection":
-        return d, "due", move(fund, outstanding, d.payable, minor) + [Line(fund, "void-hold", cash, minor, d.hold)]
-    kept = b["kept"]
-    demand(kept.currency == d.body["amount"].currency, "currency_mismatch")
-    demand(kept.minor <= minor, "amounts_do_not_add_up")
-    lines = receipt(s, fund, d.bank, minor - kept.minor) + [dr(fund, "5102", kept.minor), cr(fund, d.payable, minor)]
-    return d, "due", lines + move(fund, "7500", "7400", minor) + use(s, fund, "7500", kept.minor)
+def find_of_bank(s, b, stage, persons):
+    """The disbursement that the bank did something with, as these persons report."""
+    check_day(s, getattr(b, "value_date", "0001-01-01"))
+    d = find(s, b, stage)
+    involved = {d.payer, *(each.signer for each in d.approvals)}
+    demand(not involved & persons.keys(), "same_person")
+    return d, d.body.fund, d.due, f"2200/bank/{d.bank}", f"1100/{d.bank}"
 
 
-FACTS = {
-    "restraint": restraint_lines,
-    "custody": custody_lines,
-    "custody-interest": partial(custody_lines, frees=False),
-    "forfeiture": forfeiture_lines,
-    "claim-payment": claim_lines,
-    "windfall-income": windfall_lines,
-    "bank-fee": fee_lines,
-}
-OF_BANK = ("bank-confirmation", "bank-rejection", "bank-return")
+def bank_confirmation(s, b, persons):
+    d, fund, due, outstanding, cash = find_of_bank(s, b, "released", persons)
+    lines = move(fund, outstanding, cash, due) + [Line(fund, "post-hold", cash, due, d.hold)]
+    return d, "paid", lines + move(fund, "7400", "7500", due)
 
 
-def report_outcome(s, report, persons, cause):
-    """The entry of a report that these persons signed, if `cause` completes it."""
-    b, kind = report.payload["body"], report.kind
-    entry = cause + "-0"
-    countersigned = None if cause == report.digest else report.digest
-    effective = b.get("value_date")
-    if kind in OF_BANK:
-        d, stage, lines = bank_lines(s, kind, b, persons)
-        lines = [each for each in lines if each.minor]
-
-        def apply():
-            d.last = Step(entry, lines, d.stage)
-            d.stage = stage
-            d.came_back = d.came_back or stage == "due"
-
-        return Outcome(apply, lines, d, [], countersigned, effective, names_request=False)
-    lines = [each for each in FACTS[kind](s, b) if each.minor]
-    apply = partial(s.facts.__setitem__, report.digest, Fact(entry, lines))
-    return Outcome(apply, lines, None, [], countersigned, effective)
+def bank_rejection(s, b, persons):
+    d, fund, due, outstanding, cash = find_of_bank(s, b, "released", persons)
+    return d, "due", move(fund, outstanding, d.payable, due) + [Line(fund, "void-hold", cash, due, d.hold)]
 
 
-def persons_needed(s, kind):
-    return s.policy()["bank_report_persons" if kind in OF_BANK + ("bank-fee",) else "receipt_persons"]
+def bank_return(s, b, persons):
+    d, fund, due, _, _ = find_of_bank(s, b, "paid", persons)
+    kept = b.kept.minor
+    demand(b.kept.currency == d.body.amount.currency, "currency_mismatch")
+    demand(kept <= due, "amounts_do_not_add_up")
+    lines = receipt(s, fund, d.bank, due - kept) + [dr(fund, "5102", kept), cr(fund, d.payable, due)]
+    return d, "due", lines + move(fund, "7500", "7400", due) + use(s, fund, "7500", kept)
+
+
+RECEIPTS = {
+    "restraint": restraint, "custody": custody, "custody-interest": custody_interest, "forfeiture": forfeiture,
+    "claim-payment": claim_payment, "windfall-income": windfall_income, "bank-fee": bank_fee,
+}  # fmt: skip
+OF_BANK = {"bank-confirmation": bank_confirmation, "bank-rejection": bank_rejection, "bank-return": bank_return}
 
 
 def on_report(s, r, b):
-    persons = {r.payload["signer"]: r.keyid}
-    outcome = report_outcome(s, r, persons, r.digest)
-    if persons_needed(s, r.kind) <= 1:
-        return outcome
-    s.books.post(outcome.lines, s.currencies(), is_trial=True)
-    return Outcome(partial(s.reports.__setitem__, r.digest, Report(r, persons)))
+    return gather(s, r, r, {r.says.signer: r.keyid})
 
 
 def on_countersignature(s, r, b):
-    report = s.reports.get(b["report"])
-    demand(report and s.now <= report.record.payload["not_after"], "report_unknown")
-    persons = still(s, report.persons, {"reconciler"})
-    demand(r.payload["signer"] not in persons, "already_signed")
-    persons[r.payload["signer"]] = r.keyid
-    if len(persons) < persons_needed(s, report.record.kind):
-        return Outcome(partial(setattr, report, "persons", persons))
-    outcome = report_outcome(s, report.record, persons, r.digest)
-    change = outcome.apply
+    report, persons = s.reports.get(b.report, (None, {}))
+    demand(report and s.now <= report.says.not_after, "report_unknown")
+    persons = s.still(persons, "reconciler")
+    demand(r.says.signer not in persons, "already_signed")
+    return gather(s, r, report, persons | {r.says.signer: r.keyid})
 
-    def apply():
-        change()
-        del s.reports[b["report"]]
 
-    outcome.apply = apply
-    return outcome
+def gather(s, r, report, persons):
+    """The entry of a report, if these persons are enough; until then it waits."""
+    kind, b, policy = report.kind, report.says.body, s.policy()
+    made = OF_BANK[kind](s, b, persons) if kind in OF_BANK else (None, None, RECEIPTS[kind](s, b))
+    d, stage, lines = made
+    is_of_bank = kind in OF_BANK or kind == "bank-fee"
+    if len(persons) < (policy.bank_report_persons if is_of_bank else policy.receipt_persons):
+        s.reports[report.digest] = (report, persons)
+        return None
+    s.reports.pop(report.digest, None)
+    lines = [each for each in lines if each.minor]
+    if d:
+        step(d, stage, r, lines)
+        d.came_back = d.came_back or stage == "due"
+    else:
+        s.facts[report.digest] = SimpleNamespace(entry=r.digest + "-0", lines=lines, is_reversed=False)
+    authority = [report.digest] if report is not r else []
+    return Entry(lines, d, authority, getattr(b, "value_date", None))
 
 
 # --- disbursements ---
 
 
-def is_over(s, d):
-    return d.can_lapse() and s.now > d.body["expires"]
-
-
-def band_of(s, money):
-    bands = [
-        each
-        for each in s.policy()["bands"]
-        if each["up_to"].currency == money.currency and each["up_to"].minor >= money.minor
-    ]
-    demand(bands, "no_band")
-    return min(bands, key=lambda each: each["up_to"].minor)
-
-
-def on_request(s, r, b):
-    fund = fund_of(s, b["fund"], "spendable")
-    demand(b["amount"].currency == fund["currency"], "currency_mismatch")
-    demand(b["amount"].minor > 0, "amount_not_positive")
-    offer, case = s.offers.get(version_of(b["offer"])), s.cases.get(b["case"])
-    demand(offer, "offer_unknown")
-    demand(case, "case_unknown")
-    demand(case.offer == version_of(b["offer"]), "offer_unknown")
-    demand(b["disbursement"] not in s.disbursements, "disbursement_exists")
-    demand(case.outcome is not None, "screening_open")
-    demand(case.outcome == "cleared", "screening_refused")
-    kind, contents = offer["benefits"].get(b["benefit"], (None, None))
-    demand(kind and b["occurrence"] == 1, "benefit_unknown")
-    if kind == "cash":
-        demand(b["amount"] == contents["amount"], "amount_not_offered")
-    else:
-        demand(b["amount"].currency == contents["ceiling"].currency, "currency_mismatch")
-        demand(b["amount"].minor <= contents["ceiling"].minor, "amount_not_offered")
-    demand(b["channel"][0] in s.policy()["channels"], "channel_not_allowed")
-    band_of(s, b["amount"])
-    demand(s.now < b["expires"] <= s.now + s.policy()["expiry_max_s"], "expiry_invalid")
-    obligation = (b["case"], b["benefit"], b["occurrence"])
-    demand(obligation not in s.obligations, "obligation_exists")
-    demand(not s.books.amount(b["fund"], "7900"), "fund_blocked")
-    commitment = hmac.digest(bytes.fromhex(b["salt"]), b["case"].encode(), "sha256").hex()
-    d = Disbursement(b, r.digest, r.payload["signer"], commitment, kind == "cash", hold=b["disbursement"] + ".1")
-
-    def apply():
-        s.disbursements[b["disbursement"]] = d
-        s.obligations.add(obligation)
-
-    return Outcome(apply, [Line(b["fund"], "hold", M, b["amount"].minor, d.hold)], d)
-
-
-def find(s, b, stages, needs_request=True):
+def find(s, b, stages, request=None):
     """The disbursement that an instruction names, at one of these stages."""
-    d = s.disbursements.get(b["disbursement"])
+    d = s.disbursements.get(b.disbursement)
     demand(d, "disbursement_unknown")
     demand(not is_over(s, d), "disbursement_expired")
-    demand(not needs_request or b["request"] == d.request, "request_differs")
-    demand(d.stage in stages, "wrong_stage")
+    demand(request in (None, d.request), "request_differs")
+    demand(d.stage in stages.split(), "wrong_stage", d.stage)
     return d
 
 
-def counting(s, d, version=None):
-    """The approvals that count now."""
-    return [
-        each
-        for each in d.approvals
-        if (version is None or each.policy == version)
-        and s.is_valid(each.key)
-        and {"approver", "director"} & s.roles_of(each.signer)
-    ]
+def can_lapse(d):
+    return d.stage in ("requested", "obligated") or d.stage == "due" and not d.came_back
 
 
-def are_enough(s, approvals, needs):
-    directors = sum("director" in s.roles_of(each.signer) for each in approvals)
-    return len(approvals) >= needs["approvers"] and directors >= needs["directors"]
+def is_over(s, d):
+    return can_lapse(d) and s.now > d.body.expires
+
+
+def step(d, stage, r=None, lines=None):
+    """Moves to a stage; what can be reversed says by which record, and by which lines."""
+    d.last = r and SimpleNamespace(entry=r.digest + "-0", lines=lines, before=d.stage)
+    d.stage = stage
+
+
+def band_of(s, money):
+    bands = [each for each in s.policy().bands if each.up_to.currency == money.currency and each.up_to >= money]
+    demand(bands, "no_band")
+    return bands[0]
+
+
+def on_request(s, r, b):
+    fund = fund_of(s, b.fund, "spendable")
+    demand(b.amount.currency == fund.currency, "currency_mismatch")
+    demand(b.amount.minor > 0, "amount_not_positive")
+    demand(b.offer in s.offers, "offer_unknown")
+    demand(b.case in s.cases, "case_unknown")
+    case = s.cases[b.case]
+    demand(case.offer == b.offer, "offer_unknown")
+    demand(b.disbursement not in s.disbursements, "disbursement_exists")
+    demand(case.outcome is not None, "screening_open")
+    demand(case.outcome == "cleared", "screening_refused")
+    kinds = [each.kind for each in s.offers[b.offer].benefits if each.benefit == b.benefit]
+    demand(kinds and b.occurrence == 1, "benefit_unknown")
+    ((kind, (offered,)),) = kinds
+    demand(b.amount.currency == offered.currency, "currency_mismatch")
+    demand(b.amount == offered or kind != "cash" and b.amount < offered, "amount_not_offered")
+    demand(b.channel[0] in s.policy().channels, "channel_not_allowed")
+    band_of(s, b.amount)
+    demand(s.now < b.expires <= s.now + s.policy().expiry_max_s, "expiry_invalid")
+    demand((b.case, b.benefit, b.occurrence) not in s.obligations, "obligation_exists")
+    demand(not s.books.amount(b.fund, "7900"), "fund_blocked")
+    d = SimpleNamespace(body=b, request=r.digest, preparer=r.says.signer, is_cash=kind == "cash", stage="requested")
+    d.commitment = hmac.digest(bytes.fromhex(b.salt), b.case.encode(), "sha256").hex()
+    d.hold, d.holds, d.approvals, d.payer, d.came_back, d.last = f"{b.disbursement}.1", 1, [], None, False, None
+    s.disbursements[b.disbursement] = d
+    s.obligations.add((b.case, b.benefit, b.occurrence))
+    return Entry([Line(b.fund, "hold", M, b.amount.minor, d.hold)], d)
+
+
+Approval = namedtuple("Approval", "signer key policy digest")
+
+
+def counting(s, d):
+    """The approvals whose keys are valid, and whose signers may approve, now."""
+    return [each for each in d.approvals if s.is_valid(each.key) and s.holds(each.signer, "approver", "director")]
+
+
+def are_enough(s, approvals, band):
+    directors = sum(s.holds(each.signer, "director") for each in approvals)
+    return len(approvals) >= band.approvers and directors >= band.directors
 
 
 def on_approval(s, r, b):
-    e, signer = b["effect"], r.payload["signer"]
-    d = find(s, e, ("requested",))
-    same = ("amount", "benefit", "channel", "disbursement", "expires", "fund", "offer")
-    is_equal = all(e[name] == d.body[name] for name in same) and e["most"] == d.body["amount"]
-    demand(is_equal and e["preparer"] == d.preparer, "effect_differs")
-    demand(e["policy"] == s.version(), "policy_changed")
+    d, e, signer = find(s, b.effect, "requested"), b.effect, r.says.signer
+    q, fund, minor = d.body, d.body.fund, d.body.amount.minor
+    same = {name: getattr(q, name) for name in "amount benefit channel disbursement expires fund offer".split()}
+    demand(e == e._replace(**same, most=q.amount, preparer=d.preparer, request=d.request), "effect_differs")
+    demand(e.policy == s.version(), "policy_changed")
     demand(signer != d.preparer, "own_request")
-    approvals = counting(s, d, s.version())
-    demand(all(each.signer != signer for each in approvals), "already_approved")
-    needs = band_of(s, d.body["amount"])
-    earlier = list(approvals)
-    approvals.append(Approval(signer, r.keyid, s.version(), r.digest))
-    if not are_enough(s, approvals, needs):
-        return Outcome(partial(setattr, d, "approvals", approvals))
-    fund, name, minor = d.body["fund"], d.body["disbursement"], d.body["amount"].minor
-    post = [Line(fund, "post-hold", M, minor, d.hold)]
-    payable = f"2100/disbursement/{name}"
-
-    def apply():
-        d.approvals = approvals
-        d.last = None
-        d.stage = "due" if d.is_cash else "obligated"
-        if d.is_cash:
-            d.payable, d.due = payable, minor
-
-    if not d.is_cash:
-        return Outcome(apply, post + move(fund, M, "7300", minor), d, earlier)
-    return Outcome(apply, move(fund, "5101", payable, minor) + post + move(fund, M, "7400", minor), d, earlier)
+    earlier = [each for each in counting(s, d) if each.policy == s.version()]
+    demand(all(each.signer != signer for each in earlier), "already_approved")
+    band = band_of(s, q.amount)
+    d.approvals = earlier + [Approval(signer, r.keyid, s.version(), r.digest)]
+    if not are_enough(s, d.approvals, band):
+        return None
+    lines = [Line(fund, "post-hold", M, minor, d.hold)]
+    if d.is_cash:
+        d.payable, d.due = f"2100/disbursement/{q.disbursement}", minor
+        lines = move(fund, "5101", d.payable, minor) + lines + move(fund, M, "7400", minor)
+    else:
+        lines += move(fund, M, "7300", minor)
+    step(d, "due" if d.is_cash else "obligated")
+    return Entry(lines, d, [d.request] + [each.digest for each in earlier])
 
 
-def ending_lines(d):
-    fund, minor = d.body["fund"], d.body["amount"].minor
+def end(s, d, stage):
+    """Rejects, cancels or lapses, and frees the obligation."""
+    q, fund, minor = d.body, d.body.fund, d.body.amount.minor
     if d.stage == "requested":
-        return [Line(fund, "void-hold", M, minor, d.hold)]
-    if d.stage == "obligated":
-        return move(fund, "7300", M, minor)
-    return move(fund, d.payable, "5101", d.due) + move(fund, "7400", M, d.due)
-
-
-def ending(s, d, stage):
-    def apply():
-        d.stage, d.last = stage, None
-        s.obligations.discard((d.body["case"], d.body["benefit"], d.body["occurrence"]))
-
-    return Outcome(apply, ending_lines(d), d)
+        lines = [Line(fund, "void-hold", M, minor, d.hold)]
+    elif d.stage == "obligated":
+        lines = move(fund, "7300", M, minor)
+    else:
+        lines = move(fund, d.payable, "5101", d.due) + move(fund, "7400", M, d.due)
+    s.obligations.remove((q.case, q.benefit, q.occurrence))
+    step(d, stage)
+    return Entry(lines, d, [d.request])
 
 
 def on_rejection(s, r, b):
-    return ending(s, find(s, b, ("requested",)), "rejected")
+    return end(s, find(s, b, "requested", b.request), "rejected")
 
 
 def on_cancellation(s, r, b):
-    return ending(s, find(s, b, ("requested", "obligated", "due")), "cancelled")
+    return end(s, find(s, b, "requested obligated due", b.request), "cancelled")
 
 
-def on_lapse(s, r):
-    p = r.payload
-    d = s.disbursements.get(p["disbursement"])
-    demand(p["ledger"] == s.ledger and d and is_over(s, d), "lapse_not_due")
-    demand(p["request"] == d.request and p["expired"] == d.body["expires"], "lapse_not_due")
-    return ending(s, d, "lapsed")
+def lapse(s, p):
+    d = s.disbursements.get(p.disbursement)
+    demand(p.ledger == s.ledger and d and is_over(s, d), "lapse_not_due")
+    demand((p.request, p.expired) == (d.request, d.body.expires), "lapse_not_due")
+    return end(s, d, "lapsed")
 
 
 def on_delivery(s, r, b):
-    demand(b["invoiced"].minor > 0, "amount_not_positive")
-    check_date(s, b["delivered"])
-    d = find(s, b, ("obligated",), needs_request=False)
-    demand(b["invoiced"].currency == d.body["amount"].currency, "currency_mismatch")
-    fund, invoiced = d.body["fund"], b["invoiced"].minor
-    demand(invoiced <= d.body["amount"].minor, "invoice_too_high")
-    payable = f"2100/vendor/{b['vendor']}"
-    lines = move(fund, "5101", payable, invoiced) + move(fund, "7300", "7400", invoiced)
-    lines += move(fund, "7300", M, d.body["amount"].minor - invoiced)
-    lines = [each for each in lines if each.minor]
-
-    def apply():
-        d.last = Step(r.digest + "-0", lines, d.stage)
-        d.stage, d.payable, d.due = "due", payable, invoiced
-
-    return Outcome(apply, lines, d, effective=b["delivered"])
+    demand(b.invoiced.minor > 0, "amount_not_positive")
+    check_day(s, b.delivered)
+    d = find(s, b, "obligated")
+    fund, invoiced, unused = d.body.fund, b.invoiced.minor, d.body.amount.minor - b.invoiced.minor
+    demand(b.invoiced.currency == d.body.amount.currency, "currency_mismatch")
+    demand(unused >= 0, "invoice_too_high")
+    d.payable, d.due = f"2100/vendor/{b.vendor}", invoiced
+    lines = move(fund, "5101", d.payable, invoiced) + move(fund, "7300", "7400", invoiced)
+    lines += move(fund, "7300", M, unused) if unused else []
+    step(d, "due", r, lines)
+    return Entry(lines, d, [d.request], b.delivered)
 
 
 def on_release(s, r, b):
-    bank, signer = b["bank"], r.payload["signer"]
-    demand(bank in s.banks, "bank_unknown")
-    d = find(s, b, ("due",))
-    fund = d.body["fund"]
-    demand(s.banks[bank] == d.body["amount"].currency, "currency_mismatch")
-    needs = band_of(s, d.body["amount"])
-    demand(signer not in {d.preparer} | {each.signer for each in d.approvals}, "same_person")
-    approvals = counting(s, d)
-    demand(are_enough(s, approvals, needs), "approvals_void")
-    demand(not s.books.amount(fund, f"2600/{bank}"), "bank_overdrawn")
-    hold = f"{b['disbursement']}.{d.holds + 1}"
-    lines = move(fund, d.payable, f"2200/bank/{bank}", d.due) + [Line(fund, "hold", f"1100/{bank}", d.due, hold)]
-
-    def apply():
-        d.last = Step(r.digest + "-0", lines, d.stage)
-        d.stage, d.bank, d.payer, d.hold, d.holds = "released", bank, signer, hold, d.holds + 1
-
-    return Outcome(apply, lines, d, approvals)
+    demand(b.bank in s.banks, "bank_unknown")
+    d = find(s, b, "due", b.request)
+    fund = d.body.fund
+    demand(s.banks[b.bank] == d.body.amount.currency, "currency_mismatch")
+    band = band_of(s, d.body.amount)
+    demand(r.says.signer not in {d.preparer, *(each.signer for each in d.approvals)}, "same_person")
+    demand(are_enough(s, counting(s, d), band), "approvals_void")
+    demand(not s.books.amount(fund, f"2600/{b.bank}"), "bank_overdrawn")
+    d.bank, d.payer, d.holds = b.bank, r.says.signer, d.holds + 1
+    d.hold = f"{b.disbursement}.{d.holds}"
+    lines = move(fund, d.payable, f"2200/bank/{d.bank}", d.due) + [Line(fund, "hold", f"1100/{d.bank}", d.due, d.hold)]
+    step(d, "released", r, lines)
+    return Entry(lines, d, [d.request] + [each.digest for each in d.approvals])
 
 
-def reversed_lines(lines):
+def reversed_line(each):
     swapped = {"debit": "credit", "credit": "debit", "hold": "void-hold"}
-    return [
-        each._replace(action=swapped[each.action])
-        if each.action in swapped
-        else each._replace(action="hold", hold=each.hold + ".r")
-        for each in lines
-    ]
+    if each.action in swapped:
+        return each._replace(action=swapped[each.action])
+    return each._replace(action="hold", hold=each.hold + ".r")
 
 
 def on_reversal(s, r, b):
-    name, subject = b["subject"]
+    name, subject = b.subject
     if name == "fact":
         fact = s.facts.get(subject)
-        demand(fact and fact.entry == b["entry"] and not fact.is_reversed, "nothing_to_reverse")
-        apply = partial(setattr, fact, "is_reversed", True)
-        return Outcome(apply, reversed_lines(fact.lines), reverses=b["entry"])
+        demand(fact and fact.entry == b.entry and not fact.is_reversed, "nothing_to_reverse")
+        fact.is_reversed = True
+        return Entry([reversed_line(each) for each in fact.lines], reverses=b.entry)
     d = s.disbursements.get(subject)
     demand(d, "disbursement_unknown")
-    demand(not is_over(s, d), "disbursement_expired")
-    demand(d.last and d.last.entry == b["entry"], "nothing_to_reverse")
-    lines = reversed_lines(d.last.lines)
-
-    def apply():
-        d.came_back = d.came_back or d.stage == "released"
-        d.stage, d.last = d.last.before, None
-        for each in lines:
-            if each.action == "hold":
-                d.hold = each.hold
-
-    return Outcome(apply, lines, d, reverses=b["entry"], names_request=False)
+    demand(d.last and d.last.entry == b.entry, "nothing_to_reverse")
+    lines = [reversed_line(each) for each in d.last.lines]
+    d.hold = next((each.hold for each in lines if each.action == "hold"), d.hold)
+    d.came_back = d.came_back or d.stage == "released"
+    step(d, d.last.before)
+    return Entry(lines, d, reverses=b.entry)
 
 
-HANDLERS = {
+RULES = {
     "acceptance": ("custodian", on_acceptance),
     "proposal": ("custodian", on_proposal),
     "concurrence": ("custodian", on_concurrence),
@@ -1483,167 +1232,134 @@ HANDLERS = {
     "release": ("payer", on_release),
     "reversal": ("director", on_reversal),
     "countersignature": ("reconciler", on_countersignature),
-} | {kind: ("reconciler", on_report) for kind in (*FACTS, *OF_BANK)}
-ROLES = {kind: set(roles.split()) for kind, (roles, _) in HANDLERS.items()}
+    **{kind: ("reconciler", on_report) for kind in (*RECEIPTS, *OF_BANK)},
+}
 
 
-def entry_payload(s, cause, outcome):
-    """The bytes of the entry that a record causes."""
-    d = outcome.of
-    authority = [d.request] if d and outcome.names_request and cause != d.request else []
-    authority += [each.digest for each in outcome.approvals]
-    authority += [outcome.report] if outcome.report else []
-    entry = {
-        "authority": authority + [cause],
-        "effective": outcome.effective or show_day(s.now),
-        "id": cause + "-0",
-        "ledger": s.ledger,
-        "lines": [line_json(s, each) for each in outcome.lines if each.minor],
-    }
-    if d:
-        names = {"benefit": d.body["benefit"], "case_commitment": d.commitment}
-        entry |= names | {"disbursement": d.body["disbursement"]}
-    if outcome.reverses:
-        entry["reverses"] = outcome.reverses
-    return canonical(entry)
-
-
-def line_json(s, posted):
-    currency = s.funds[posted.fund]["currency"]
-    written = {"account": posted.account, "action": posted.action, "amount": show(posted.minor, currency)}
-    written |= {"currency": currency, "fund": posted.fund}
-    return written | ({"hold": posted.hold} if posted.hold else {})
+def entry_payload(s, cause, entry):
+    """The bytes of the entry that the record with this digest causes."""
+    value = {"authority": [*entry.authority, cause], "effective": entry.effective or day_of(s.now), "id": cause + "-0"}
+    value |= {"ledger": s.ledger, "lines": []}
+    for fund, action, name, minor, hold in entry.lines:
+        currency = s.funds[fund].currency
+        written = {"account": name, "action": action, "amount": show(minor, currency), "currency": currency, "fund": fund}
+        value["lines"].append(written | ({"hold": hold} if hold else {}))
+    if entry.about:
+        q = entry.about.body
+        value |= {"benefit": q.benefit, "case_commitment": entry.about.commitment, "disbursement": q.disbursement}
+    return canonical(value | ({"reverses": entry.reverses} if entry.reverses else {}))
 
 
 # --- replay ---
 
 
 class Replay:
-    """The log so far. Each record is taken at the next position, or refuted there."""
+    """The log so far: each record is taken at the next position, or refuted there."""
 
     def __init__(self, ledger):
-        self.ledger = ledger
-        self.tree = Tree()
-        self.state = None
-        self.carried = {}
-        self.expected = None
+        self.ledger, self.tree, self.state, self.carried, self.expected = ledger, Tree(), None, {}, None
 
     def take(self, leaf):
         record = parse_record(leaf)
-        if self.tree.size == 0:
+        if self.state is None and record.kind == "founding":
+            charter = record.says.body
+            keys = [charter.record_key, charter.checkpoint_key, *(each.key for each in charter.custodians)]
+            self.carried = {key.id: key.raw for key in keys}
+        demand(record.keyid in self.carried, "key_unknown")
+        demand(is_signature(self.carried[record.keyid], record.message, record.signature), "bad_signature")
+        if self.state is None:
             self.found(record)
+        elif self.expected is not None:
+            self.take_entry(record)
         else:
             self.follow(record)
         self.tree.append(record.leaf)
 
     def found(self, record):
-        demand(record.digest == self.ledger, "other_ledger")
-        demand(record.kind == "founding", "founding_invalid")
-        charter, signer = record.payload["body"], record.payload["signer"]
-        for key in [each["key"] for each in charter["custodians"]] + [charter["record_key"], charter["checkpoint_key"]]:
-            self.carried[key.id] = key.raw
-        self.check_signature(record)
-        named = [each["key"].id for each in charter["custodians"] if each["principal"] == signer]
-        demand(named == [record.keyid], "founding_invalid", "not signed by a custodian")
-        check_founding(record)
+        demand(record.kind == "founding" and record.digest == self.ledger, "other_ledger")
+        keys = {each.principal: each.key.id for each in record.says.body.custodians}
+        demand(keys.get(record.says.signer) == record.keyid, "founding_invalid", "not signed by a custodian")
+        check_founding(record.says.body)
         self.state = State(record)
 
-    def check_signature(self, record):
-        key = self.carried.get(record.keyid)
-        demand(key, "key_unknown")
-        demand(is_signature(key, record.encoding, record.signature), "bad_signature")
+    def take_entry(self, record):
+        demand(record.kind == "entry", "entry_missing")
+        self.check_ledgers_key(record)
+        demand(record.payload == self.expected, "entry_altered", f"it should be {self.expected.decode()}")
+        self.expected = None
+
+    def check_ledgers_key(self, record):
+        demand(record.keyid == self.state.charter.record_key.id, "not_the_ledgers_key")
 
     def follow(self, record):
-        s = self.state
-        self.check_signature(record)
-        if self.expected is not None:
-            demand(record.kind == "entry", "entry_missing")
-            self.check_ledgers_key(record)
-            demand(record.json == self.expected, "entry_altered")
-            self.expected = None
-            return
+        s, says = self.state, record.says
         demand(record.kind != "founding", "ledger_founded")
         demand(s.groups or record.kind == "group", "outside_group")
         demand(record.kind != "entry", "entry_unexpected")
-        if record.kind in LEDGERS:
-            self.check_ledgers_key(record)
-        if record.kind == "group":
-            self.begin_group(record.payload)
-        elif record.kind == "lapse":
-            self.perform(record, on_lapse(s, record))
+        if record.kind in RULES:
+            roles, rule = RULES[record.kind]
+            check_frame(s, record, roles)
+            self.cause(record, rule(s, record, says.body))
+            s.ids[says.signer, says.id] = (says.not_after, record.digest)
+            if record.kind == "proposal" and says.body.act[0] == "enrol":
+                self.carried |= {key.id: key.raw for key in possessed(says.body.act[1], s.ledger)}
+            return
+        self.check_ledgers_key(record)
+        if record.kind == "lapse":
+            self.cause(record, lapse(s, says))
         else:
-            self.instruct(record)
+            self.begin_group(says)
 
-    def check_ledgers_key(self, record):
-        demand(record.keyid == self.state.charter["record_key"].id, "not_the_ledgers_key")
+    def cause(self, record, entry):
+        if entry:
+            entry = entry._replace(lines=[each for each in entry.lines if each.minor])
+            self.state.books.post(entry.lines, self.state.funds)
+            for fund in {each.fund for each in entry.lines}:
+                self.state.books.prove(fund, self.state.funds[fund].kind)
+            self.expected = entry_payload(self.state, record.digest, entry)
 
     def begin_group(self, group):
         s = self.state
         self.end_group()
-        demand(group["first"] == self.tree.size, "group_position")
-        demand(group["ledger"] == self.ledger, "group_ledger")
-        demand(group["root"] == self.tree.root().hex(), "group_root")
-        demand(group["recorded_at"] >= s.now, "group_time")
-        demand(group["rules"] == 1, "group_rules")
-        s.now = group["recorded_at"]
-        s.groups[group["first"]] = (group["root"], s.now)
+        demand(group.first == self.tree.size, "group_position", str(group.first))
+        demand(group.ledger == self.ledger, "group_ledger")
+        demand(group.root == self.tree.root().hex(), "group_root")
+        demand(group.recorded_at >= s.now, "group_time")
+        demand(group.rules == 1, "group_rules")
+        s.now = group.recorded_at
+        s.groups[group.first] = (group.root, s.now)
 
     def end_group(self):
-        """Checks that every lapse that is due was written."""
         s = self.state
-        latest = s.now - s.policy()["lapse_grace_s"]
-        for d in s.disbursements.values():
-            demand(not d.can_lapse() or d.body["expires"] >= latest, "lapse_missing", d.body["disbursement"])
-
-    def instruct(self, record):
-        s, p = self.state, record.payload
-        check_frame(s, record)
-        _, handler = HANDLERS[record.kind]
-        self.perform(record, handler(s, record, p["body"]))
-        s.ids[p["signer"], p["id"]] = (p["not_after"], record.digest)
-        if record.kind == "proposal" and p["body"]["act"][0] == "enrol":
-            for envelope in p["body"]["act"][1]["possessions"]:
-                key = parse_possession(envelope)[0]["key"]
-                self.carried[key.id] = key.raw
-
-    def perform(self, record, outcome):
-        s = self.state
-        if outcome.lines is not None:
-            self.expected = entry_payload(s, record.digest, outcome)
-            s.books.post([each for each in outcome.lines if each.minor], s.currencies())
-            for fund in {each.fund for each in outcome.lines}:
-                s.books.prove(fund, s.funds[fund]["kind"])
-        outcome.apply()
+        latest = s.now - s.policy().lapse_grace_s
+        for name, d in s.disbursements.items():
+            demand(not can_lapse(d) or d.body.expires >= latest, "lapse_missing", name)
 
     def finish(self):
         demand(self.expected is None, "cut_off")
         self.end_group()
         for name, fund in self.state.funds.items():
-            self.state.books.prove(name, fund["kind"])
+            self.state.books.prove(name, fund.kind)
 
 
 # --- the bundle ---
 
-
-def any_text(value):
-    expect(isinstance(value, str), "not a text")
-    return value
-
-
-HEADER = obj(
-    {
-        "balances": integer, "balances_at": integer, "checkpoint": any_text, "format": one_of("safeconduct-bundle.v1"),
-        "ledger": digest, "records": integer,
-    }
-)  # fmt: skip
+HEADER = struct("balances:integer balances_at:integer checkpoint:note format:format ledger:digest records:integer")
 
 
 def claim(value):
-    names = {"account": account, "amount": raw, "currency": currency_code, "fund": ident, "held": raw}
-    members = obj(names)(value)
-    minor = amount(value["amount"], value["currency"], signed=True).minor
-    held = amount(value["held"], value["currency"]).minor
-    return (members["fund"], members["account"], members["currency"]), Balance(minor, held)
+    meant = struct("account:account amount:any currency:currency fund:id held:any")(value)
+    amounts = [amount(text, meant.currency, "-?").minor for text in (meant.amount, meant.held)]
+    return (meant.fund, meant.account, meant.currency), Balance(*amounts)
+
+
+def read_line(stream, limit, missing, line, **position):
+    data = stream.readline(limit + 1)
+    with placed(**position):
+        demand(data, missing)
+    with placed(line=line, **position):
+        demand(data.endswith(b"\n"), "line_too_long" if len(data) > limit else "line_unterminated")
+    return data[:-1]
 
 
 def parse_line(data, form, code):
@@ -1656,112 +1372,81 @@ def parse_line(data, form, code):
     return meant
 
 
-def read_line(stream, limit, missing):
-    data = stream.readline(limit + 1)
-    demand(data, missing)
-    if not data.endswith(b"\n"):
-        raise Flaw("line_too_long" if len(data) > limit else "line_unterminated")
-    return data[:-1]
-
-
-def compare(claimed, state):
-    """The balances that the bundle claims, and those of the entries."""
-    actual = {
-        (fund, name, state.funds[fund]["currency"]): balance
-        for (fund, name), balance in state.books.balances.items()
-    }
-    for number, (key, balance) in enumerate(claimed.items()):
-        if balance != actual.get(key, Balance()):
-            raise Misread(Flaw("balance_differs", str(key)), number + 2)
-    for key, balance in sorted(actual.items()):
-        demand(key in claimed or balance == Balance(), "balance_missing", str(key))
-
-
-class Misread(Exception):
-    """A flaw that stands at a line, not at a position."""
-
-    def __init__(self, flaw, number=None):
-        super().__init__(flaw, number)
-        self.flaw, self.number = flaw, number
+def compare(claimed, s):
+    actual = {(fund, name, s.funds[fund].currency): each for (fund, name), each in s.books.balances.items()}
+    for number, (key, balance) in enumerate(claimed.items(), 2):
+        with placed(line=number):
+            demand(balance == actual.get(key, Balance()), "balance_differs", f"{key} has {actual.get(key)}")
+    with placed(line=1):
+        for key, balance in actual.items():
+            demand(key in claimed or balance == Balance(), "balance_missing", str(key))
 
 
 def audit(stream, ledger):
-    """The verdict on a bundle."""
-    where = {}
+    """Verifies a bundle, or raises the first flaw."""
+    data = read_line(stream, 132072, "header_missing", 1)
+    with placed(line=1):
+        header = parse_line(data, HEADER, "header_malformed")
+        demand(header.ledger == ledger, "other_ledger")
+        demand(header.balances_at <= header.records, "balances_at_beyond")
+        demand(header.balances_at > 0, "balances_at_within_group")
+    claimed, number = {}, 1
+    for number in range(2, header.balances + 2):
+        data = read_line(stream, 66000, "balances_missing", number)
+        with placed(line=number):
+            key, balance = parse_line(data, claim, "balance_malformed")
+            demand(not claimed or key > next(reversed(claimed)), "balance_order")
+        claimed[key] = balance
+    replay = Replay(ledger)
+    for position in range(header.records):
+        number += 1
+        leaf = read_line(stream, 66000, "records_missing", number, position=position)
+        with placed(line=number, position=position):
+            replay.take(leaf)
+        with placed(line=1):
+            if position == 0:
+                root = checked_root(header.checkpoint, replay.state.charter, header.records)
+            elif position == header.balances_at:
+                demand(position in replay.state.groups, "balances_at_within_group")
+            if position + 1 == header.balances_at:
+                compare(claimed, replay.state)
+    with placed(position=header.records):
+        replay.finish()
+    with placed(line=1):
+        demand(replay.tree.root() == root, "checkpoint_root")
+    with placed(line=number + 1):
+        demand(not stream.read(1), "trailing_data")
+
+
+def verdict(path, ledger):
     try:
-        run(stream, ledger, where)
-        return {"outcome": "verified"}
-    except Misread as misread:
-        flaw, where = misread.flaw, {"line": misread.number} if misread.number else {}
-    except Flaw as caught:
-        flaw = caught
-    verdict = {"code": flaw.code, "outcome": "refuted", "reason": flaw.reason}
-    return verdict | {name: str(value) for name, value in where.items()}
-
-
-def run(stream, ledger, where):
-    where["line"] = 1
-    header = parse_line(read_line(stream, 132072, "header_missing"), HEADER, "header_malformed")
-    demand(header["ledger"] == ledger, "other_ledger")
-    demand(header["balances_at"] <= header["records"], "balances_at_beyond")
-    claimed, last = {}, None
-    for _ in range(header["balances"]):
-        where["line"] += 1
-        key, balance = parse_line(read_line(stream, 66000, "balances_missing"), claim, "balance_malformed")
-        demand(last is None or last < key, "balance_order")
-        claimed[key], last = balance, key
-    replay, root = Replay(ledger), None
-    for position in range(header["records"]):
-        where["line"] += 1
-        where["position"] = position
-        replay.take(read_line(stream, 66000, "records_missing"))
-        if position == 0:
-            root = judge_header(check_checkpoint, header["checkpoint"], replay.state.charter, header["records"])
-        elif position == header["balances_at"]:
-            judge_header(demand, position in replay.state.groups, "balances_at_within_group")
-        if position + 1 == header["balances_at"]:
-            compare(claimed, replay.state)
-    where["position"] = header["records"]
-    replay.finish()
-    judge_header(demand, replay.tree.root() == root, "checkpoint_root")
-    where["line"] = header["balances"] + header["records"] + 2
-    demand(not stream.read(1), "trailing_data")
-
-
-def judge_header(check, *arguments):
-    try:
-        return check(*arguments)
+        with open(path, "rb") as stream:
+            audit(stream, ledger)
     except Flaw as flaw:
-        raise Misread(flaw, 1) from None
+        place = {name: str(value) for name, value in flaw.place.items()}
+        return {"code": flaw.code, "outcome": "refuted", "reason": flaw.reason} | place
+    return {"outcome": "verified"}
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Verifies bundles offline, from the specification alone.")
+    parser = argparse.ArgumentParser(description="Verifies audit bundles offline, from the specification alone.")
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE")
     parser.add_argument("--ledger", required=True, metavar="ID")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not re.fullmatch("[0-9a-f]{64}", arguments.ledger):
         parser.error("a ledger's id is 64 lower-case hexadecimal digits")
-    worst = 0
+    status = 0
     for path in arguments.bundles:
         try:
-            with open(path, "rb") as stream:
-                verdict = audit(stream, arguments.ledger)
+            found = verdict(path, arguments.ledger)
         except OSError as error:
-            print(error, file=sys.stderr)
-            worst = 2
-            continue
-        worst = max(worst, verdict["outcome"] == "refuted")
-        print(json.dumps({"verdict": verdict}) if arguments.json else describe(verdict))
-    return int(worst)
-
-
-def describe(verdict):
-    if verdict["outcome"] == "verified":
-        return "VERIFIED"
-    places = [f"{name} {verdict[name]}" for name in ("position", "line") if name in verdict]
-    return f"REFUTED at {', '.join(places) or 'the end'}: {verdict['code']} {verdict['reason']}".rstrip()
+            found = {"outcome": "failed", "reason": str(error)}
+        status = max(status, {"verified": 0, "refuted": 1, "failed": 2}[found["outcome"]])
+        place = " ".join(f"{name} {found[name]}" for name in ("position", "line") if name in found)
+        words = [found["outcome"].upper(), place and f"at {place}", found.get("code", ""), found.get("reason", "")]
+        print(json.dumps({"verdict": found}) if arguments.json else " ".join(filter(None, words)))
+    return status
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +20,7 @@ use tests::binary::safeconduct;
 use tests::cluster::{say, scratch};
 use tests::people::Person;
 use tests::service::{Clock, ledger_keys};
-use tests::world::{Desk, evidence, id, new_life, policy, try_get_from, try_post_to};
+use tests::world::{Desk, evidence, get_unsigned, id, new_life, policy, try_get_from, try_post_to};
 
 use crate::choices::Choices;
 use crate::evidence::{Heads, Log, verified};
@@ -47,20 +48,27 @@ struct Ground {
 }
 
 impl Ground {
-    fn new() -> Ground {
+    /// Nothing yet.
+    fn bare() -> Ground {
         let data = scratch("crash").join("data");
-        let private = |dir: &Path| fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
-        private(&data);
-        private(&data.join("keys"));
+        fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
+        // Free now; nobody else asks for a port of this number in the meantime.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Ground { data, address: format!("127.0.0.1:{port}"), service: None }
+    }
+
+    /// With the keys of the tests' ledgers.
+    fn with_keys() -> Ground {
+        let ground = Ground::bare();
+        let data = &ground.data;
+        fs::DirBuilder::new().mode(0o700).create(data.join("keys")).unwrap();
         let keys = ledger_keys();
         for (name, key) in [("record", &keys.record), ("checkpoint", &keys.checkpoint)] {
             let path = data.join(format!("keys/{name}.pem"));
             let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
-            std::io::Write::write_all(&mut file, key.to_pkcs8_pem(PASSPHRASE).unwrap().as_bytes()).unwrap();
+            file.write_all(key.to_pkcs8_pem(PASSPHRASE).unwrap().as_bytes()).unwrap();
         }
-        // Free now; nobody else asks for a port of this number in the meantime.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Ground { data, address: format!("127.0.0.1:{port}"), service: None }
+        ground
     }
 
     fn url(&self) -> String {
@@ -262,15 +270,30 @@ fn client(desk: &Desk, basis: Basis, number: u64, seen: &Seen) {
     }
 }
 
+/// Reads, again where the database is just coming back.
+fn read(desk: &Desk, who: &str, path: &str) -> String {
+    let deadline = Instant::now() + UP_LIMIT;
+    loop {
+        let answer = desk.get(who, path);
+        match answer.status {
+            200 => return answer.text,
+            503 if answer.json["transient"] == true => {}
+            _ => panic!("{}", answer.text),
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text);
+        thread::sleep(PAUSE);
+    }
+}
+
 /// Compares everything that there is with everything that was promised.
 fn check(ground: &Ground, desk: &Desk, seen: &Seen) -> Log {
     let accepted = seen.accepted();
-    let bundle = desk.bundle();
+    let bundle = read(desk, "ada", "/v1/bundle");
     verified(&bundle, desk.ledger);
     let log = Log::read(&bundle);
     log.holds_once(&accepted);
     seen.head(&log.note);
-    seen.head(&desk.get("karl", "/v1/checkpoint").text);
+    seen.head(&read(desk, "karl", "/v1/checkpoint"));
     let register = store::register::read(&ground.data.join("register.json")).unwrap().unwrap();
     assert_eq!(seen.head(&register.checkpoint), register.size);
     for row in ground.database().query("SELECT size, note FROM checkpoints", &[]).unwrap() {
@@ -309,6 +332,11 @@ fn strike(ground: &mut Ground, victim: Victim, choices: &mut Choices) {
             let backends = ground.backends();
             assert!(!backends.is_empty(), "nobody serves the service");
             kill(backends[choices.index(backends.len())], Signal::KILL);
+            let deadline = Instant::now() + UP_LIMIT;
+            while ground.backends().iter().any(|pid| backends.contains(pid)) {
+                assert!(Instant::now() < deadline, "the server's other processes go on");
+                thread::sleep(PAUSE);
+            }
             ground.wait_up();
             return;
         }
@@ -336,7 +364,7 @@ fn wait_for_more(ground: &Ground, seen: &Seen) {
 #[test]
 fn nothing_acknowledged_is_lost_whoever_is_killed() {
     let mut choices = Choices::from_env("CRASH_SEED");
-    let mut ground = Ground::new();
+    let mut ground = Ground::with_keys();
     ground.start();
     ground.wait_up();
     let mut desk = Desk { url: ground.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
@@ -386,4 +414,25 @@ fn nothing_acknowledged_is_lost_whoever_is_killed() {
     assert!(ground.wait_end().success(), "{}", ground.log());
     let gone = Pid::from_raw(i32::try_from(postmaster).unwrap()).unwrap();
     assert!(test_kill_process(gone).is_err(), "PostgreSQL still runs");
+}
+
+#[test]
+fn a_first_start_that_is_cut_short_is_begun_again() {
+    let mut choices = Choices::from_env("FIRST_START_SEED");
+    let mut ground = Ground::bare();
+    for _ in 0..6 {
+        ground.start();
+        // From the first file to an answer it takes about as long as this.
+        thread::sleep(Duration::from_millis(choices.below(2500)));
+        let ended = ground.service().try_wait().unwrap();
+        assert!(ended.is_none(), "{ended:?}: {}", ground.log());
+        ground.kill_service();
+    }
+    ground.start();
+    ground.wait_up();
+    let keys = get_unsigned(&ground.url(), "/v1/service").text;
+    ground.kill_service();
+    ground.start();
+    ground.wait_up();
+    assert_eq!(get_unsigned(&ground.url(), "/v1/service").text, keys);
 }

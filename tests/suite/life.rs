@@ -42,7 +42,11 @@ pub fn books(world: &World) -> String {
     for fund in funds.json["items"].as_array().unwrap() {
         assert_eq!(fund["holds"], true, "{}", funds.text);
         let proofs = fund["proofs"].as_array().unwrap();
-        assert!(!proofs.is_empty() && proofs.iter().all(|proof| proof["difference"] == "0.00"), "{}", funds.text);
+        assert!(
+            !proofs.is_empty() && proofs.iter().all(|proof| proof["difference"] == "0.00"),
+            "{}",
+            funds.text
+        );
         if fund["fund"] != "f1" {
             continue;
         }
@@ -66,7 +70,9 @@ pub fn sums(world: &World, agency: &str, case: &str) -> String {
     assert_eq!(shown.status, 200, "{}", shown.text);
     assert!(!shown.text.contains(&format!("\"{case}\"")), "the case's own reference is shown");
     let Some(balance) = shown.json["balances"].as_array().unwrap().first() else { return "none".to_owned() };
-    ["requested", "approved", "due", "released", "paid"].map(|stage| balance[stage].as_str().unwrap()).join(" ")
+    ["requested", "approved", "due", "released", "paid"]
+        .map(|stage| balance[stage].as_str().unwrap())
+        .join(" ")
 }
 
 /// The agency's statement of a case.
@@ -120,7 +126,11 @@ pub fn rejection(world: &World, disbursement: &str) -> Body {
 
 pub fn confirmation(world: &World, disbursement: &str) -> Body {
     let value_date = world.clock.now().date();
-    Body::BankConfirmation(BankConfirmation { disbursement: id(disbursement), evidence: evidence(), value_date })
+    Body::BankConfirmation(BankConfirmation {
+        disbursement: id(disbursement),
+        evidence: evidence(),
+        value_date,
+    })
 }
 
 fn returned(world: &World, disbursement: &str, kept: &str) -> Body {
@@ -166,7 +176,8 @@ fn cash_goes_out_comes_back_and_goes_out_again() {
     let due = "free 200000.00 obligated 0.00 accrued 100000.00 paid 0.00 cash 300000.00";
     is("due", "0.00 0.00 100000.00 0.00 0.00", due);
     world.ok("paul", release(&world, "d1"));
-    let released = "free 200000.00 obligated 0.00 accrued 100000.00 paid 0.00 cash 300000.00 (held 100000.00)";
+    let released =
+        "free 200000.00 obligated 0.00 accrued 100000.00 paid 0.00 cash 300000.00 (held 100000.00)";
     is("released", "0.00 0.00 0.00 100000.00 0.00", released);
     world.refuse("paul", release(&world, "d1"), "wrong_stage");
 
@@ -270,7 +281,10 @@ fn what_is_rejected_is_free_again() {
     world.refuse("paul", release(&world, "d1"), "wrong_stage");
     // So is the obligation.
     request(&world, world.request("d2", "c1", "grant", "5000.00"));
-    assert_eq!(statement(&world, "north", "c1"), ["d1 requested 5000.00", "d1 rejected 5000.00", "d2 requested 5000.00"]);
+    assert_eq!(
+        statement(&world, "north", "c1"),
+        ["d1 requested 5000.00", "d1 rejected 5000.00", "d2 requested 5000.00"]
+    );
     prove(&world);
 }
 
@@ -316,7 +330,10 @@ fn what_nobody_acts_on_lapses_by_itself() {
     expiring("d1", "c1", 3600);
     expiring("d2", "c2", 3600);
     world.ok("boris", world.approval("d2"));
-    assert_eq!(books(&world), "free 15000.00 (held 5000.00) obligated 0.00 accrued 5000.00 paid 0.00 cash 20000.00");
+    assert_eq!(
+        books(&world),
+        "free 15000.00 (held 5000.00) obligated 0.00 accrued 5000.00 paid 0.00 cash 20000.00"
+    );
     let approval = world.approval("d1");
     world.clock.advance(3590);
     assert_eq!((stage(&world, "d1"), stage(&world, "d2")), ("requested".to_owned(), "due".to_owned()));

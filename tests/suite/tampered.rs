@@ -6,10 +6,14 @@ mod log;
 mod roles;
 mod state;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use disbursement_api::pipeline::Settings;
 use records::cases::CaseOpening;
 use records::{Body, Verified};
+use tests::cluster::Database;
+use tests::service::{Clock, Service};
 use tests::world::{Answer, Desk, World, id, new_life};
 
 /// A ledger with money, an offer, a cleared case `c1` of north's and `c2` of south's, and a bonus requested for `c1`.
@@ -23,10 +27,18 @@ pub fn town() -> World {
     world
 }
 
+/// A service that does not wait long for what will not come.
+pub fn impatient(database: &Database, register: &Path, clock: &Clock) -> Service {
+    let limit = Duration::from_secs(1);
+    let settings = Settings { receipt_wait: limit, ..Settings::default() };
+    Service::adjusted(database, register, clock, settings, |interface| interface.bundle_timeout = limit)
+}
+
 /// Does as a superuser does; it must find something to do.
 #[track_caller]
 pub fn change(world: &World, sql: &str) {
-    let changed = world.database.superuser().execute(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let changed =
+        world.database.superuser().execute(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
     assert!(changed > 0, "{sql}");
 }
 

@@ -315,7 +315,7 @@ fn make_cluster(bin: &Path, data_dir: &Path, accounts: &Accounts) -> Result<Path
     }
     for entry in fs::read_dir(data_dir).map_err(io_at("list", data_dir))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with("pg.new-") {
-            fs::remove_dir_all(entry.path()).map_err(io_at("remove", &entry.path()))?;
+            remove_unfinished(&entry.path())?;
         }
     }
     // A name of its own, as an interrupted initdb may still be at work in the directory just removed.
@@ -332,6 +332,20 @@ fn make_cluster(bin: &Path, data_dir: &Path, accounts: &Accounts) -> Result<Path
     fs::rename(&new, &cluster).map_err(io_at("rename", &new))?;
     File::open(data_dir).and_then(|dir| dir.sync_all()).map_err(io_at("sync", data_dir))?;
     Ok(cluster)
+}
+
+/// An interrupted initdb may still put files there; without those that were removed, it soon gives up.
+fn remove_unfinished(cluster: &Path) -> Result<(), EmbeddedError> {
+    let deadline = Instant::now() + IMMEDIATE_STOP_LIMIT;
+    loop {
+        match fs::remove_dir_all(cluster) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
+                sleep(POLL);
+            }
+            result => return result.map_err(io_at("remove", cluster)),
+        }
+    }
 }
 
 fn make_socket_dir(data_dir: &Path, accounts: &Accounts) -> Result<PathBuf, EmbeddedError> {

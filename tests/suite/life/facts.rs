@@ -2,8 +2,8 @@
 
 use records::Body;
 use records::assets::{
-    BankFee, BankOpening, AssetRegistration, Countersignature, Custody, Forfeiture, FundKind, FundOpening, Restraint,
-    Reversal, ReversalSubject, Share,
+    AssetRegistration, BankFee, BankOpening, Countersignature, Custody, Forfeiture, FundKind, FundOpening,
+    Restraint, Reversal, ReversalSubject, Share,
 };
 use records::governance::{Act, Policy, Role};
 use records::scalar::Integer;
@@ -36,8 +36,7 @@ fn the_bank_s_word_takes_two_persons() {
     world.accept(&world.post(&[report.envelope().clone()], "each"));
     assert_eq!(last_report(&world), ("bank-confirmation".to_owned(), "waiting".to_owned(), 1));
     assert_eq!((stage(&world, "d1"), books(&world)), ("released".to_owned(), released));
-    let countersignature =
-        |report: Digest| Body::Countersignature(Countersignature { report });
+    let countersignature = |report: Digest| Body::Countersignature(Countersignature { report });
     world.refuse("rita", countersignature(report.digest()), "already_signed");
     world.refuse("paul", countersignature(report.digest()), "role_missing");
     world.refuse("boris", countersignature(report.digest()), "same_person");
@@ -111,7 +110,8 @@ fn what_is_restrained_pays_nobody_and_what_is_forfeited_pays_its_net() {
     let restraint = Restraint { amount: usd("10000000.00"), fund: id("h1"), instrument: evidence() };
     world.ok("rita", Body::Restraint(restraint));
     world.refuse("anna", cent(), "insufficient_funds");
-    let from_custody = records::disbursements::Request { fund: id("h1"), ..world.request("d1", "c1", "trip", "0.01") };
+    let from_custody =
+        records::disbursements::Request { fund: id("h1"), ..world.request("d1", "c1", "trip", "0.01") };
     world.refuse("anna", Body::Request(from_custody.clone()), "fund_wrong_kind");
     let custody = Custody {
         amount: usd("10000000.00"),

@@ -110,7 +110,8 @@ fn above_the_second_band_one_of_three_is_a_director() {
         version: records::scalar::Integer(2),
     };
     world.ok("dora", Body::Offer(offer));
-    let version = records::cases::OfferVersion { offer: id("new-life"), version: records::scalar::Integer(2) };
+    let version =
+        records::cases::OfferVersion { offer: id("new-life"), version: records::scalar::Integer(2) };
     let opening = CaseOpening {
         agency: id("north"),
         agency_ref: id("c2-ref"),

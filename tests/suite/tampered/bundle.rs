@@ -22,7 +22,8 @@ fn a_bundle_with_one_byte_changed_is_refuted() {
     let mut bytes = bundle.into_bytes();
     // The lines of records are most of it: half of the changes go to what comes before them.
     let text = String::from_utf8_lossy(&bytes);
-    let first_record = text.lines().take_while(|line| !line.contains("payloadType")).map(|line| line.len() + 1).sum();
+    let first_record =
+        text.lines().take_while(|line| !line.contains("payloadType")).map(|line| line.len() + 1).sum();
     for flip in 0..FLIPS {
         let end = if flip % 2 == 0 { first_record } else { bytes.len() };
         let at = choices.index(end);

@@ -10,12 +10,12 @@ use tests::people::Person;
 use tests::service::Service;
 use tests::world::{Desk, World, get_from, id, try_get_from};
 
-use super::{change, opening, post, stops, town};
+use super::{change, impatient, opening, post, stops, town};
 use crate::evidence::{Log, checkpoint, refuted, verified};
 
 /// A service on the world's database and register, and its desk.
 fn another(world: &World) -> (Service, Desk) {
-    let service = Service::start(&world.database, &world.register, &world.clock);
+    let service = impatient(&world.database, &world.register, &world.clock);
     let desk = world.at(&service.url);
     (service, desk)
 }
@@ -81,7 +81,9 @@ fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
         change(&world, &format!("UPDATE records SET {column} = {value} WHERE position = {position}"));
         let finding = refuted(world.bundle().as_bytes(), world.ledger);
         assert_eq!(finding.position, Some(position), "{column}: {finding}");
-        let back = format!("UPDATE records SET {column} = k.{column} FROM kept k WHERE records.position = k.position");
+        let back = format!(
+            "UPDATE records SET {column} = k.{column} FROM kept k WHERE records.position = k.position"
+        );
         change(&world, &back);
         world.database.superuser().batch_execute("DROP TABLE kept").unwrap();
         assert_eq!(world.bundle(), before);
@@ -151,7 +153,7 @@ fn a_database_from_yesterday_stops_every_service() {
     let today = checkpoint(receipt.json["checkpoint"].as_str().unwrap());
     world.service.stop();
 
-    let restored = || Service::start(&yesterday, &world.register, &world.clock);
+    let restored = || impatient(&yesterday, &world.register, &world.clock);
     let (mut first, second) = (restored(), restored());
     for service in [&first, &second] {
         let desk = world.at(&service.url);
@@ -170,6 +172,37 @@ fn a_database_from_yesterday_stops_every_service() {
     world.restart();
     world.accept(&post(&world, &opening(&world, "case-tomorrow")));
     verified(&world.bundle(), world.ledger);
+}
+
+#[test]
+fn a_failover_that_lost_records_gives_no_receipts_for_others_in_their_place() {
+    let mut world = town();
+    world.service.stop();
+    let behind = world.database.copy();
+    world.restart();
+    // A service that has seen the last head, and does not sign any.
+    let (service, desk) = another(&world);
+    let mut receipts = Vec::new();
+    for n in 0..4 {
+        let answer = post(&desk, &opening(&desk, &format!("case-{n}")));
+        world.accept(&answer);
+        receipts.push(answer.position());
+    }
+    world.service.stop();
+    let held = Register::open(&world.register).unwrap();
+    world.database.fail_over_to(behind);
+    // While it was going on, the service could not tell what it was connected to.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(service.pipeline().halted(), None);
+
+    // What it would append now would stand where something else was acknowledged.
+    assert!(checkpoint(&desk.get("karl", "/v1/checkpoint").text).size <= receipts[0]);
+    let record = opening(&desk, "case-instead");
+    stops(&desk, &record, "log_forked");
+    drop(held);
+    std::thread::sleep(Duration::from_millis(1500));
+    stops(&desk, &record, "log_forked");
+    assert!(!desk.bundle().contains("case-instead"));
 }
 
 #[test]
@@ -197,7 +230,7 @@ fn a_longer_log_that_leaves_something_out_stops_every_service() {
     let real = register::read(&world.register).unwrap().unwrap();
     assert!(fork.size > real.size);
     world.service.stop();
-    let service = Service::start(&other, &world.register, &world.clock);
+    let service = impatient(&other, &world.register, &world.clock);
     let desk = world.at(&service.url);
     stops(&desk, &opening(&desk, "case-late"), "log_forked");
     assert_eq!(register::read(&world.register).unwrap().unwrap(), real);

@@ -46,9 +46,15 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
         forbidden(&mut client, "SET ROLE safeconduct_owner");
         forbidden(&mut client, "SET session_replication_role = replica");
         forbidden(&mut client, "CREATE TABLE public.mine (n int)");
-        forbidden(&mut client, "CREATE OR REPLACE FUNCTION keep_balances() RETURNS trigger LANGUAGE sql AS ''");
+        forbidden(
+            &mut client,
+            "CREATE OR REPLACE FUNCTION keep_balances() RETURNS trigger LANGUAGE sql AS ''",
+        );
         if role != "safeconduct_service" {
-            forbidden(&mut client, "INSERT INTO records SELECT 99, kind, keyid, payload, signature FROM records");
+            forbidden(
+                &mut client,
+                "INSERT INTO records SELECT 99, kind, keyid, payload, signature FROM records",
+            );
             forbidden(&mut client, "UPDATE head SET size = 0");
             forbidden(&mut client, "UPDATE entities SET value = ''");
         }

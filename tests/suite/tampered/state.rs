@@ -58,7 +58,7 @@ fn an_approval_that_nobody_gave() {
 #[test]
 fn a_role_that_nobody_was_given() {
     let world = town();
-    edit(&world, "principal/paul", |roles| roles["current"] = json!(["approver", "payer"]));
+    edit(&world, "principal/paul", |roles| roles["pending"]["value"] = json!(["approver", "payer"]));
     let answer = world.send("paul", world.approval("d1"));
     taken_and_refuted(&world, &answer, answer.position(), "role_missing");
 }

@@ -2,6 +2,7 @@
 //! encrypted, readable by the service's account only. They are made at the first start and never replaced.
 
 use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -14,16 +15,21 @@ use crate::error::{Error, Result};
 
 const PASSPHRASE: &str = "SAFECONDUCT_SERVICE_PASSPHRASE";
 const PASSPHRASE_CHARACTERS_MIN: usize = 8;
+const RECORD: &str = "record.pem";
+const CHECKPOINT: &str = "checkpoint.pem";
 
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
 pub(super) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
-    let dir = data.join("keys");
     make_private(data)?;
-    make_private(&dir)?;
-    let (record, checkpoint) = (dir.join("record.pem"), dir.join("checkpoint.pem"));
+    let dir = data.join("keys");
+    let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
     let passphrase = match (record.exists(), checkpoint.exists()) {
         (true, true) => passphrase("The service's passphrase: ")?,
-        (false, false) => new_passphrase()?,
+        (false, false) => {
+            let passphrase = new_passphrase()?;
+            make(data, &dir, &passphrase)?;
+            passphrase
+        }
         (has_record, _) => {
             let missing = if has_record { &checkpoint } else { &record };
             return Err(Error::new(format!(
@@ -33,14 +39,10 @@ pub(super) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
             )));
         }
     };
-    Ok((open_or_make(&record, &passphrase)?, open_or_make(&checkpoint, &passphrase)?))
+    Ok((read(&record, &passphrase)?, read(&checkpoint, &passphrase)?))
 }
 
-fn open_or_make(path: &Path, passphrase: &str) -> Result<SecretKey> {
-    if !path.exists() {
-        let pem = SecretKey::generate()?.to_pkcs8_pem(passphrase)?;
-        write_new(path, pem.as_bytes()).map_err(|error| failed("write", path, &error))?;
-    }
+fn read(path: &Path, passphrase: &str) -> Result<SecretKey> {
     let mode = fs::metadata(path).map_err(|error| failed("read", path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(Error::new(format!("{} can be read by others; run: chmod 600 {0}", shown(path))));
@@ -50,19 +52,30 @@ fn open_or_make(path: &Path, passphrase: &str) -> Result<SecretKey> {
         .map_err(|error| Error::new(format!("{}: {error}", shown(path))))
 }
 
-/// Whole and on disk under its name, or not there: a link fails where another process was faster.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&temporary, path);
-    fs::remove_file(&temporary)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+/// Makes both keys in a directory of another name, so that they are there together, whole and on disk, or not at all: a
+/// first start may be cut short anywhere.
+fn make(data: &Path, dir: &Path, passphrase: &str) -> Result<()> {
+    let new = data.join(format!("keys.new-{}", std::process::id()));
+    make_private(&new)?;
+    for name in [RECORD, CHECKPOINT] {
+        let pem = SecretKey::generate()?.to_pkcs8_pem(passphrase)?;
+        let path = new.join(name);
+        write(&path, pem.as_bytes()).map_err(|error| failed("write", &path, &error))?;
     }
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let renamed = File::open(&new).and_then(|new| new.sync_all()).and_then(|()| fs::rename(&new, dir));
+    match renamed {
+        // Another process was faster, and its keys stay.
+        Err(error) if matches!(error.kind(), DirectoryNotEmpty | AlreadyExists) => fs::remove_dir_all(&new),
+        other => other,
+    }
+    .and_then(|()| File::open(data)?.sync_all())
+    .map_err(|error| failed("make", dir, &error))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Makes a directory that only we can enter, or leaves the one there is.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::cluster::{cluster, runtime, scratch};
+
 /// Longer than a client takes between two statements that it does not wait between.
 const HOLD: Duration = Duration::from_millis(15);
 
@@ -38,29 +40,39 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn start(dir: PathBuf, server: PathBuf) -> Proxy {
+    /// One in a directory of its own, before the server of this run.
+    pub fn start() -> Proxy {
+        const SOCKET: &str = ".s.PGSQL.5432";
+        let (dir, server) = (scratch("proxy"), cluster().socket_dir().join(SOCKET));
         let state = Arc::new(State::default());
-        let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).unwrap();
         let shared = Arc::clone(&state);
+        let _inside = runtime().enter();
+        let listener = UnixListener::bind(dir.join(SOCKET)).expect("a socket");
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if shared.is_closed.load(Ordering::SeqCst) {
                     continue;
                 }
-                let server = UnixStream::connect(server.join(".s.PGSQL.5432")).await.unwrap();
+                let server = UnixStream::connect(&server).await.expect("the server's socket");
                 tokio::spawn(pass(client, server, Arc::clone(&shared)));
             }
         });
         Proxy { dir, state }
     }
 
+    /// The directory of its socket.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Breaks the writer's connection at its next commit.
     pub fn break_at(&self, point: Break) {
-        *self.state.breaks.lock().unwrap() = Some(point);
+        *self.state.breaks.lock().expect("no panic elsewhere") = Some(point);
+    }
+
+    /// Whether that has happened.
+    pub fn has_broken(&self) -> bool {
+        self.state.breaks.lock().expect("no panic elsewhere").is_none()
     }
 
     /// From now on no new connection is let through.
@@ -120,7 +132,7 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
             state.statements.fetch_add(statements(&burst), Ordering::SeqCst);
         }
         let point = if is_writer && contains(&burst, b"COMMIT\0") {
-            state.breaks.lock().unwrap().take()
+            state.breaks.lock().expect("no panic elsewhere").take()
         } else {
             None
         };
