@@ -71,9 +71,12 @@ pub fn summarise(stage: &mut Stage) -> Result<()> {
     );
 
     ui::line("\nRefused, as it should be:");
-    let refused =
-        stage.refused().iter().map(|(who, what, code)| vec![who.clone(), what.clone(), code.clone()]);
-    ui::table(&["who", "command", "code"], refused.collect(), "Nothing was refused.");
+    let refused = stage.refused().iter().map(|[who, command, code, why]| {
+        // The whole of it was shown where it happened.
+        let why: String = why.chars().take(90).collect();
+        vec![who.clone(), command.clone(), code.clone(), why]
+    });
+    ui::table(&["who", "command", "code", "why"], refused.collect(), "Nothing was refused.");
 
     let funds = stage.items("ada", &["funds"])?;
     ui::line("\nThe funds:");

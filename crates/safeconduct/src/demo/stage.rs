@@ -41,7 +41,7 @@ pub struct Stage {
     dir: PathBuf,
     url: String,
     count: usize,
-    refused: Vec<(String, String, String)>,
+    refused: Vec<[String; 4]>,
     failed: Vec<String>,
 }
 
@@ -72,8 +72,8 @@ impl Stage {
         &self.failed
     }
 
-    /// What was refused as it should: who, the command, the code.
-    pub fn refused(&self) -> &[(String, String, String)] {
+    /// What was refused as it should: who, the command, the code, and why.
+    pub fn refused(&self) -> &[[String; 4]] {
         &self.refused
     }
 
@@ -184,13 +184,13 @@ impl Stage {
         let answer = self.run(who, words)?;
         let found = answer.refusal().map_or_else(|| answer.said.clone(), str::to_owned);
         if answer.code == 1 && found.contains(code) {
-            let detail = answer.json["results"][0]["problem"]["detail"].as_str().unwrap_or_default();
-            ui::line(format!("  refused as it should be: {code} {detail}"));
-            self.refused.push((
-                who.to_owned(),
-                words.first().copied().unwrap_or_default().to_owned(),
-                code.to_owned(),
-            ));
+            let problem = &answer.json["results"][0]["problem"];
+            let title = problem["title"].as_str().or(answer.said.lines().next()).unwrap_or_default();
+            let why = problem["detail"].as_str().unwrap_or(title);
+            let why = why.split_once(&format!("{code}: ")).map_or(why, |(_, why)| why);
+            ui::line(format!("  refused as it should be, {code}: {why}"));
+            let command = words.first().copied().unwrap_or_default();
+            self.refused.push([who, command, code, why].map(str::to_owned));
         } else {
             self.fail(format!("{who}: {} should be refused with {code}, but: {found}", self.shown(words)));
         }
