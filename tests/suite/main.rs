@@ -8,6 +8,7 @@ mod choices;
 mod crash;
 mod evidence;
 mod foreign;
+mod golden_logs;
 mod http;
 mod life;
 mod oracle;
