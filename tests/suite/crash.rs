@@ -396,9 +396,12 @@ fn nothing_acknowledged_is_lost_whoever_is_killed() {
         }
         for victim in victims {
             thread::sleep(Duration::from_millis(choices.below(600)));
+            let began = Instant::now();
             strike(&mut ground, victim, &mut choices);
             wait_for_more(&ground, &seen);
-            check(&ground, &desk, &seen);
+            let after = began.elapsed();
+            let size = check(&ground, &desk, &seen).digests.len();
+            say(&format!("{victim:?}: went on after {after:?}; {size} records hold"));
         }
         seen.is_over.store(true, Ordering::Relaxed);
     });

@@ -14,6 +14,7 @@ mod life;
 mod oracle;
 mod pipeline;
 mod readme;
+mod second;
 mod tampered;
 mod tidy;
 mod two_services;

@@ -27,6 +27,7 @@
 //! Linux only (`/proc`). `start` and `stop` block: call them outside the asynchronous part of the program.
 
 mod accounts;
+mod leftover;
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -38,10 +39,11 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio_postgres::Config;
 
 use self::accounts::Accounts;
+use self::leftover::{remove_stale, remove_unfinished, send, stop_stale};
 
 /// The database roles that the accounts of the service and of the server may connect as.
 pub const ROLES: [&str; 4] = ["postgres", "safeconduct_service", "safeconduct_agency", "safeconduct_read"];
@@ -334,20 +336,6 @@ fn make_cluster(bin: &Path, data_dir: &Path, accounts: &Accounts) -> Result<Path
     Ok(cluster)
 }
 
-/// An interrupted initdb may still put files there; without those that were removed, it soon gives up.
-fn remove_unfinished(cluster: &Path) -> Result<(), EmbeddedError> {
-    let deadline = Instant::now() + IMMEDIATE_STOP_LIMIT;
-    loop {
-        match fs::remove_dir_all(cluster) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
-                sleep(POLL);
-            }
-            result => return result.map_err(io_at("remove", cluster)),
-        }
-    }
-}
-
 fn make_socket_dir(data_dir: &Path, accounts: &Accounts) -> Result<PathBuf, EmbeddedError> {
     let mut socket = data_dir.join("socket");
     if socket.as_os_str().len() + SOCKET_NAME.len() > SOCKET_PATH_MAX_BYTES {
@@ -364,67 +352,6 @@ fn make_socket_dir(data_dir: &Path, accounts: &Accounts) -> Result<PathBuf, Embe
         return Err(EmbeddedError::NotPrivate { path: socket, account: accounts.server.name.clone() });
     }
     Ok(socket)
-}
-
-/// Stops what still runs on our cluster: we hold the lock, so it is left over from a service that was killed.
-fn stop_stale(cluster: &Path) -> Result<(), EmbeddedError> {
-    let pid_file = cluster.join("postmaster.pid");
-    let postmaster =
-        fs::read_to_string(&pid_file).ok().and_then(|text| text.lines().next()?.trim().parse().ok());
-    let begun = Instant::now();
-    let mut last_signal = None;
-    loop {
-        let running = server_processes(cluster)?;
-        let Some(&first) = running.first() else { break };
-        let orderly = postmaster.filter(|pid| running.contains(pid) && begun.elapsed() < FAST_STOP_LIMIT);
-        if begun.elapsed() >= FAST_STOP_LIMIT + IMMEDIATE_STOP_LIMIT {
-            return Err(EmbeddedError::StillRunning { path: cluster.to_owned(), pid: first });
-        }
-        // Without a postmaster there is no order left to keep: what remains is about to be recovered from anyway.
-        let (signal, targets) = match orderly {
-            Some(pid) => (Signal::INT, vec![pid]),
-            None => (Signal::QUIT, running),
-        };
-        if last_signal != Some(signal) {
-            tracing::warn!(?signal, ?targets, "stopping a server left over on {}", cluster.display());
-            targets.into_iter().for_each(|pid| send(signal, pid));
-            last_signal = Some(signal);
-        }
-        sleep(POLL);
-    }
-    remove_stale(&pid_file)
-}
-
-/// Removes a file that names a server, where nobody works any more. A new server would refuse to start if that number
-/// were by now another process's, as happens in containers, where the same numbers come back at each start, or if the
-/// old server were dead and its parent had not taken note of it yet.
-fn remove_stale(path: &Path) -> Result<(), EmbeddedError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// The processes named `postgres` whose working directory is the cluster, as each of its server processes has it.
-fn server_processes(cluster: &Path) -> Result<Vec<u32>, EmbeddedError> {
-    let proc = Path::new("/proc");
-    let entries = fs::read_dir(proc).map_err(io_at("list", proc))?.flatten();
-    let works_here = |dir: &Path| {
-        fs::read_link(dir.join("cwd")).is_ok_and(|cwd| cwd == cluster)
-            && fs::read_to_string(dir.join("comm")).is_ok_and(|name| name.trim_end() == "postgres")
-    };
-    Ok(entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(|pid| (pid, entry.path())))
-        .filter(|(_, dir)| works_here(dir))
-        .map(|(pid, _)| pid)
-        .collect())
-}
-
-fn send(signal: Signal, pid: u32) {
-    // A failure means that it is gone, which the caller looks for, or never was ours.
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
-    }
 }
 
 /// The eighth line of the postmaster's pid file is its state.
@@ -534,7 +461,7 @@ pub(crate) mod tests {
             sleep(POLL);
         }
         drop(server);
-        assert!(!server_processes(&dir.path().join("pg")).unwrap().is_empty());
+        assert!(!leftover::server_processes(&dir.path().join("pg")).unwrap().is_empty());
         let began = Instant::now();
         let mut server = Embedded::start(&bin, dir.path()).unwrap();
         eprintln!("start after kill -9: {:?}", began.elapsed());

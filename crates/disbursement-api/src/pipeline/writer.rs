@@ -215,7 +215,7 @@ impl Writer {
         }
     }
 
-    /// Makes sure that there is a connection, to no older a server than the register has seen.
+    /// Makes sure that there is a connection, to no older a server and no shorter a log than the register has seen.
     async fn connect(&mut self) -> Result<(), Failed> {
         if self.connection.as_ref().is_some_and(|connection| !connection.client().is_closed()) {
             return Ok(());
@@ -226,6 +226,16 @@ impl Writer {
             Ok(Some(state)) => {
                 self.saw_register = true;
                 fence(&state, connection.epoch()).map_err(Failed::Stop)?;
+                // What would be appended to a shorter log would stand where something else was acknowledged.
+                let head = log::head(connection.client()).await.map_err(failed)?;
+                if head.size < state.size {
+                    tracing::error!(
+                        head.size,
+                        signed = state.size,
+                        "the log is shorter than what was signed"
+                    );
+                    return Err(Failed::Stop(Unavailable::LogForked));
+                }
             }
             Ok(None) => {
                 let published = log::latest_checkpoint(connection.client()).await.map_err(failed)?;
