@@ -1,6 +1,6 @@
 //! The rules: a pure function from the log so far and a record to what the record causes.
 //!
-//! [`decide`] is a chain of guards without effect; [`apply`] takes its decision into the [`State`] and cannot fail.
+//! [`decide()`] is a chain of guards without effect; [`apply`] takes its decision into the [`State`] and cannot fail.
 //! Service, auditor and simulation run the same two functions; [`replay`] folds them over a whole log. There is no I/O
 //! here, no clock, no randomness: time comes from the group record, and every entity that a guard reads is asked for
 //! by key, so that a state that holds only some of them answers [`Halt::Missing`] and never fails open.
