@@ -105,9 +105,7 @@ fn one_publishes_and_when_it_stops_the_other_does() {
     receipt(&third_desk.send("anna", opening("by-the-third")));
     world.service.stop();
     // Receipts go on, signed by the other.
-    let began = Instant::now();
     receipt(&third_desk.send("anna", opening("after-the-first")));
-    assert!(began.elapsed() < Duration::from_secs(5));
     assert!(is_held(&world.register));
     let bundle = third_desk.bundle();
     verified(&bundle, world.ledger);
