@@ -154,8 +154,7 @@ def line(value):
     expect(is_fit and amount(meant.amount, meant.currency).minor > 0, "a hold too many or too few, or nothing")
     return meant
 
-# The chart of accounts.
-NAME = "/[a-z0-9_-]{1,64}"
+NAME = "/[a-z0-9_-]{1,64}"  # The chart of accounts.
 ACCOUNT = (
     f"(1100|1150|2300|2500|2600|7210|8100|8200){NAME}|1200/(asset-costs|depository|disbursement|vendor){NAME}|"
     f"1300/(agent|imprest|vendor){NAME}|2100/(claimant|cost|disbursement|other-body|owner|vendor){NAME}|"
@@ -247,8 +246,7 @@ for definition in SCHEMA.strip().split("\n"):
     names, mark, members = re.fullmatch("(.*?) ([=?]) ?(.*)", definition).groups()
     FORMS |= dict.fromkeys(names.split(), (struct if mark == "=" else choice)(members))
 
-# Ed25519, strict.
-P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493  # Ed25519, strict.
 D = -121665 * pow(121666, -1, P) % P
 OF_ORDER_8 = int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
 SMALL = (0, 1, P - 1, OF_ORDER_8, P - OF_ORDER_8)
@@ -301,7 +299,6 @@ def parse_record(leaf):
     demand(getattr(says, "key", keyid) == keyid, "payload_key_mismatch")
     return Record(kind, says, payload, keyid, signature, message, sha256(message).hex(), sha256(b"\0", leaf))
 
-@lru_cache(4096)
 def possession(envelope):
     kind, payload, keyid, signature = envelope
     demand(kind == "application/vnd.safeconduct.key-possession.v1+json", "possession_invalid")
@@ -326,8 +323,8 @@ def root_of(peaks):
 def checked_root(note, charter, records):
     """The root of a checkpoint of so many records that the log's key signed."""
     found = re.fullmatch("((.+)\n(0|[1-9][0-9]*)\n(.+)\n)\n((?:\u2014 [^\\s+]+ \\S+\n)+)", note)
-    is_plain = len(note.encode()) <= 65536 and not re.search("[\x00-\x09\x0b-\x1f\x7f]", note)
-    demand(found and is_plain, "checkpoint_malformed")
+    is_plain = not re.search("[\x00-\x09\x0b-\x1f\x7f]", note)
+    demand(found and is_plain and len(note.encode()) <= 65536, "checkpoint_malformed")
     signed, origin, size, root, lines = found.groups()
     try:
         root, words = base64_bytes(root), [each.split(" ") for each in lines.splitlines()]
@@ -336,9 +333,8 @@ def checked_root(note, charter, records):
         raise Flaw("checkpoint_malformed", str(error)) from None
     demand(len(root) == 32 and all(len(blob) > 4 for _, blob in signatures), "checkpoint_malformed")
     demand(origin == charter.origin, "checkpoint_origin", origin)
-    key = charter.checkpoint_key.raw
-    key_hash = sha256(origin.encode(), b"\n\x01", key)[:4]
-    own = [blob[4:] for name, blob in signatures if (name, blob[:4]) == (origin, key_hash)]
+    key, name = charter.checkpoint_key.raw, origin.encode() + b"\n\x01"
+    own = [blob[4:] for of, blob in signatures if (of, blob[:4]) == (origin, sha256(name, key)[:4])]
     is_signed = all(len(each) == 64 and is_signature(key, signed.encode(), each) for each in own)
     guard(own, "checkpoint_unsigned", is_signed, "checkpoint_signature", int(size) == records, "checkpoint_size")
     return root
@@ -406,8 +402,7 @@ class State:
     def __init__(self, founding):
         self.ledger, self.charter, self.now = founding.digest, founding.says.body, founding.says.issued_at
         self.books, self.groups, self.policies = Books(), {}, [(self.now, self.charter.policy)]
-        self.custodians = {each.principal for each in self.charter.custodians}
-        self.accepted = {founding.says.signer}
+        self.custodians, self.accepted = {each.principal for each in self.charter.custodians}, {founding.says.signer}
         self.keys, self.roles = {}, {each: [(self.now, {"custodian"})] for each in self.custodians}
         for each in self.charter.custodians:
             self.enrol(each.key, each.principal, self.now)
@@ -655,14 +650,13 @@ def bank_fee(s, b):
 
 RECEIPTS = (restraint, custody, custody_interest, forfeiture, claim_payment, windfall_income, bank_fee)
 RECEIPTS = {lines.__name__.replace("_", "-"): lines for lines in RECEIPTS}
-OF_BANK = {  # from which stage to which
-    "bank-confirmation": ("released", "paid"), "bank-rejection": ("released", "due"), "bank-return": ("paid", "due"),
-}
+OF_BANK = {"bank-confirmation": "released paid", "bank-rejection": "released due", "bank-return": "paid due"}
 
 def bank_lines(s, kind, b, persons):
     """The disbursement with which the bank did something, as these persons report, and the lines."""
     check_day(s, getattr(b, "value_date", ""))
-    d = find(s, b, OF_BANK[kind][0])
+    d = get(s.disbursements, b.disbursement, "disbursement_unknown")
+    demand(d.stage == OF_BANK[kind].split()[0], "wrong_stage", d.stage)
     demand(not {d.payer, *(each.signer for each in d.approvals)} & persons.keys(), "same_person")
     fund, due, outstanding, cash = d.body.fund, d.due, f"2200/bank/{d.bank}", f"1100/{d.bank}"
     if kind == "bank-confirmation":
@@ -693,7 +687,7 @@ def gather(s, r, reported, persons):
     del s.reports[reported.digest]
     lines = [each for each in lines if each.minor]
     if d:
-        step(d, OF_BANK[kind][1], r, lines)
+        step(d, OF_BANK[kind].split()[1], r, lines)
         d.came_back = d.came_back or d.stage == "due"
     else:
         s.facts[reported.digest] = SimpleNamespace(entry=r.digest + "-0", lines=lines, is_reversed=False)
@@ -867,10 +861,9 @@ def entry_payload(s, cause, entry):
 class Replay:
     """The log so far: each record is taken at the next position, or refuted there."""
     def __init__(self, ledger):
-        self.ledger, self.size, self.peaks, self.state = ledger, 0, [], None
-        self.carried, self.expected = {}, None
+        self.ledger, self.size, self.peaks, self.state, self.carried, self.expected = ledger, 0, [], None, {}, None
 
-    def take(self, leaf):
+    def opened(self, leaf):
         record = parse_record(leaf)
         if self.state is None and record.kind == "founding":
             charter = record.says.body
@@ -878,9 +871,12 @@ class Replay:
             self.carried = {key.id: key.raw for key in keys}
         key = get(self.carried, record.keyid, "key_unknown")
         demand(is_signature(key, record.message, record.signature), "bad_signature")
+        return record
+
+    def take(self, record):
         if self.state is None:
             demand(record.kind == "founding" and record.digest == self.ledger, "other_ledger")
-            check_founding(charter, record)
+            check_founding(record.says.body, record)
             self.state = State(record)
         elif self.expected is not None:
             demand(record.kind == "entry", "entry_missing")
@@ -906,7 +902,6 @@ class Replay:
             demand(record.keyid == s.charter.record_key.id, "not_the_ledgers_key")
             entry = lapse(s, says) if record.kind == "lapse" else self.begin_group(s, says)
         if entry:
-            entry = entry._replace(lines=[each for each in entry.lines if each.minor])
             s.books.take(entry.lines, s.funds)
             self.expected = entry_payload(s, record.digest, entry)
 
@@ -956,19 +951,24 @@ def audit(stream, ledger, place):
         demand(not claimed or key > next(reversed(claimed)), "balance_order")
         claimed[key] = balance
     for position in range(header.records):
-        place |= {"line": header.balances + 2 + position, "position": position}
-        replay.take(read_line(stream, 66000, "records_missing"))
-        place |= {"line": 1, "position": None}
-        if position == 0:
-            root = checked_root(header.checkpoint, replay.state.charter, header.records)
-        elif position == header.balances_at:
-            demand(position in replay.state.groups, "balances_at_within_group")
-        if position + 1 == header.balances_at:
+        here = {"line": header.balances + 2 + position, "position": position}
+        place |= here
+        record = replay.opened(read_line(stream, 66000, "records_missing"))
+        if position == header.balances_at:
+            place |= {"line": 1, "position": None}
+            demand(record.kind == "group", "balances_at_within_group")
             compare(claimed, replay.state, place)
+        place |= here
+        replay.take(record)
+        if position == 0:
+            place |= {"line": 1, "position": None}
+            root = checked_root(header.checkpoint, replay.state.charter, header.records)
     place |= {"line": None, "position": header.records}
     replay.end_group(replay.state)
     place |= {"line": 1, "position": None}
     demand(root_of(replay.peaks) == root, "checkpoint_root")
+    if header.balances_at == header.records:
+        compare(claimed, replay.state, place)
     place["line"] = header.balances + header.records + 2
     demand(not stream.read(1), "trailing_data")
 
@@ -992,8 +992,8 @@ def main():
     arguments = parser.parse_args()
     found = [verdict(path, arguments.ledger) for path in arguments.bundles]
     for each in found:
-        words = [each["outcome"].upper(), *(f"{name} {each[name]}" for name in each if name != "outcome")]
-        print(json.dumps({"verdict": each}) if arguments.json else ", ".join(words))
+        words = [f"{name} {said}" for name, said in each.items() if said and name != "outcome"]
+        print(json.dumps({"verdict": each}) if arguments.json else ", ".join([each["outcome"].upper(), *words]))
     return max(["verified", "refuted", "failed"].index(each["outcome"]) for each in found)
 
 if __name__ == "__main__":
