@@ -7,8 +7,8 @@
 //! covers its records, or after [`Settings::receipt_wait`] without one.
 //!
 //! **Round trips.** A group takes two: `BEGIN`, the head's lock, what has to lapse and the keys that its records are known
-//! to need; then every write and `COMMIT`. Where a guard asks for more (balances, whose accounts depend on what was
-//! loaded; the principals behind earlier approvals), the missing keys of *all* remaining records are loaded in one more
+//! to need; then every write and `COMMIT`. So does a request, or an approval that is the first. Where a guard asks
+//! for more (balances, whose accounts depend on what was loaded; the principals behind earlier approvals), the missing keys of *all* remaining records are loaded in one more
 //! round trip, and no record waits for more than three loads. A lapse, and a record that needs what an earlier one of its
 //! own group brings about, can add a round. A group in which nothing was accepted ends with a rollback.
 //!

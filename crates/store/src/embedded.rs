@@ -408,14 +408,15 @@ pub(crate) mod tests {
         }
     }
 
-    async fn connect(server: &Embedded, role: &str) -> Result<Client, tokio_postgres::Error> {
-        let (client, connection) = server.config(role, "postgres").connect(NoTls).await?;
+    /// Connects, with the connection's task on the test's runtime.
+    pub(crate) async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
     async fn rows(server: &Embedded) -> i64 {
-        let client = connect(server, "safeconduct_service").await.unwrap();
+        let client = connect(&server.config("safeconduct_service", "postgres")).await.unwrap();
         client.query_one("SELECT count(*) FROM kept", &[]).await.unwrap().get(0)
     }
 
@@ -428,17 +429,17 @@ pub(crate) mod tests {
         eprintln!("initdb and start: {:?}", began.elapsed());
         assert!(matches!(Embedded::start(&bin, dir.path()), Err(EmbeddedError::Held(_))));
 
-        let admin = connect(&server, "postgres").await.unwrap();
+        let admin = connect(&server.config("postgres", "postgres")).await.unwrap();
         for role in &ROLES[1..] {
             admin.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await.unwrap();
         }
         admin.batch_execute("CREATE ROLE stranger LOGIN").await.unwrap();
         admin.batch_execute("CREATE TABLE kept (n int); GRANT ALL ON kept TO PUBLIC").await.unwrap();
         for role in ROLES {
-            let client = connect(&server, role).await.unwrap();
+            let client = connect(&server.config(role, "postgres")).await.unwrap();
             client.batch_execute("INSERT INTO kept VALUES (1)").await.unwrap();
         }
-        assert!(connect(&server, "stranger").await.is_err());
+        assert!(connect(&server.config("stranger", "postgres")).await.is_err());
         for (name, value) in [
             ("fsync", "on"),
             ("synchronous_commit", "on"),
@@ -451,7 +452,7 @@ pub(crate) mod tests {
         }
 
         // The postmaster is killed, which a busy session does not notice.
-        let busy = connect(&server, "safeconduct_read").await.unwrap();
+        let busy = connect(&server.config("safeconduct_read", "postgres")).await.unwrap();
         tokio::spawn(async move { busy.batch_execute("DO 'BEGIN LOOP END LOOP; END'").await });
         let active =
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO%' AND pid <> pg_backend_pid()";
@@ -497,7 +498,7 @@ pub(crate) mod tests {
         let server = Embedded::start(&find_server(None).unwrap(), &deep).unwrap();
         let socket = server.socket.clone();
         assert!(socket.starts_with("/tmp"));
-        assert!(connect(&server, "postgres").await.is_ok());
+        assert!(connect(&server.config("postgres", "postgres")).await.is_ok());
         server.stop().unwrap();
         fs::remove_dir(socket).unwrap();
     }

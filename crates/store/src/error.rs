@@ -98,25 +98,17 @@ fn is_of_connection(error: &tokio_postgres::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::{Client, Config, NoTls};
-
     use super::*;
-    use crate::embedded::tests::TestDir;
+    use crate::embedded::tests::{TestDir, connect};
     use crate::embedded::{Embedded, find_server};
     use crate::pool::{Databases, PoolSizes};
-
-    async fn connect(config: &Config) -> Client {
-        let (client, connection) = config.connect(NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
 
     #[tokio::test]
     async fn faults_are_classed_by_what_the_server_says() {
         let dir = TestDir::new("faults");
         let server = Embedded::start(&find_server(None).unwrap(), dir.path()).unwrap();
         let config = server.config("postgres", "postgres");
-        let client = connect(&config).await;
+        let client = connect(&config).await.unwrap();
         let fault = async |sql: &str| StoreError::from(client.batch_execute(sql).await.unwrap_err()).fault();
         client.batch_execute("CREATE TABLE t (n int CONSTRAINT small CHECK (n < 9))").await.unwrap();
         assert_eq!(

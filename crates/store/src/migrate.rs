@@ -75,14 +75,8 @@ async fn create_database(admin: &Config, name: &str) -> Result<(), tokio_postgre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::tests::TestDir;
+    use crate::embedded::tests::{TestDir, connect};
     use crate::embedded::{Embedded, find_server};
-
-    async fn connect(config: &Config) -> Client {
-        let (client, connection) = config.connect(NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
 
     #[tokio::test]
     async fn migrates_many_databases_of_one_cluster_at_once() {
@@ -95,7 +89,7 @@ mod tests {
                 let (admin, target) = (admin.clone(), server.config("postgres", &name));
                 tokio::spawn(async move {
                     ensure_database(&admin, &name).await.unwrap();
-                    let mut client = connect(&target).await;
+                    let mut client = connect(&target).await.unwrap();
                     migrate(&mut client).await.unwrap();
                     migrate(&mut client).await.unwrap();
                 })
@@ -105,9 +99,9 @@ mod tests {
             task.await.unwrap();
         }
         for role in crate::embedded::ROLES {
-            connect(&server.config(role, "ledger \"3\"")).await;
+            connect(&server.config(role, "ledger \"3\"")).await.unwrap();
         }
-        let client = connect(&admin).await;
+        let client = connect(&admin).await.unwrap();
         let sql = "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'safeconduct_owner'";
         assert!(!client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
         server.stop().unwrap();
