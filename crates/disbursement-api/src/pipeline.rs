@@ -12,6 +12,10 @@
 //! round trip, and no record waits for more than three loads. A lapse, and a record that needs what an earlier one of its
 //! own group brings about, can add a round. A group in which nothing was accepted ends with a rollback.
 //!
+//! **What is kept.** After a commit the writer keeps the state as far as it knows it, and the next group loads only what that
+//! lacks. It is used only where the locked head is the very head of that commit: then nobody has appended since, and what
+//! was loaded or applied still holds. A group that fails, is in doubt or writes nothing leaves nothing.
+//!
 //! **Limits.** At most [`Settings::queue_limit`] instructions wait or are being written; what comes above is refused at once
 //! ([`Unavailable::QueueFull`]). A group takes submissions as long as together they have at most
 //! [`Settings::group_limit`] instructions; a submission is never split, and one alone may have up to the queue's limit. So

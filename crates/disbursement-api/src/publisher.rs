@@ -18,9 +18,10 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::follower::Follower;
 use store::log::{self, SignedHead};
 use store::register::{Register, RegisterError, RegisterState};
-use store::session::{News, Session};
+use store::session::News;
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
@@ -39,7 +40,7 @@ pub(crate) struct Publisher {
     /// Turns true when the writer has finished.
     finished: watch::Receiver<bool>,
     register: Option<Register>,
-    session: Option<Session>,
+    session: Option<Follower>,
     /// The log as it was published last.
     tail: Option<Tail>,
 }
@@ -90,7 +91,8 @@ impl Publisher {
                 break;
             }
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
-            let heard = self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), Session::heard);
+            let heard =
+                self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
             tokio::select! {
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
@@ -131,10 +133,10 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        if self.session.as_ref().is_none_or(Session::is_closed) {
+        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
-            let session = self.shared.databases.session().await?;
+            let session = self.shared.databases.follower().await?;
             let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
             session.listen(news).await?;
             self.session = Some(session);
@@ -158,11 +160,13 @@ impl Publisher {
 async fn publish(
     shared: &Shared,
     register: &mut Option<Register>,
-    session: &Session,
+    session: &Follower,
     tail: &mut Option<Tail>,
 ) -> Result<Option<SignedHead>, Trouble> {
     let client = session.client();
-    let head = log::head(client).await?;
+    let begin = tail.as_ref().map_or(0, |tail| tail.state.size);
+    let limit = if tail.is_some() { tail::PAGE } else { 0 };
+    let (head, leaves) = session.head_and_leaves(begin, limit).await?;
     if head.forked {
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
@@ -177,8 +181,12 @@ async fn publish(
         Some(known) => Some(known.signed()),
         None => log::latest_checkpoint(client).await?,
     };
+    let mut next = Vec::new();
     let mut now = match (known, held) {
-        (Some(known), _) => known,
+        (Some(known), _) => {
+            next = leaves;
+            known
+        }
         (None, Some(held)) => Tail::resume(shared, session, held).await?,
         (None, None) if latest.is_some() => {
             tracing::error!("the register is missing beside existing checkpoints");
@@ -188,7 +196,7 @@ async fn publish(
         (None, None) => Tail::begin(shared, session).await?,
     };
     let before = now.state.clone();
-    if !now.extend(session, &head).await? {
+    if !now.extend(session, &head, next).await? {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -197,6 +205,11 @@ async fn publish(
         log::mark_forked(client).await?;
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
+    // The register is written first, so it is at least as new as what is stored, or it was put back.
+    if latest.as_ref().is_some_and(|latest| latest.size > before.size) {
+        tracing::error!("the register is older than the latest checkpoint");
+        return Err(Trouble::Halt(Unavailable::RegisterMissing));
+    }
     now.state.epoch = session.epoch().clone();
     now.state.checkpoint = now.checkpoint(&shared.keys);
     if now.state != before {
@@ -204,7 +217,7 @@ async fn publish(
     }
     let signed = now.signed();
     if latest.as_ref() != Some(&signed) {
-        log::store_checkpoint(client, &signed).await?;
+        session.store_checkpoint(&signed).await?;
     }
     *tail = Some(now);
     Ok(Some(signed))

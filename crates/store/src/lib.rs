@@ -11,6 +11,7 @@
 mod append;
 pub mod embedded;
 pub mod error;
+pub mod follower;
 pub mod hashes;
 pub mod load;
 pub mod log;

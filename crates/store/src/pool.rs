@@ -9,6 +9,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use tokio_postgres::{Config, NoTls};
 
 use crate::error::StoreError;
+use crate::follower::Follower;
 use crate::session::Session;
 use crate::writer::Writer;
 
@@ -83,6 +84,11 @@ impl Databases {
     /// A new connection of the service's role for one task, with the server's epoch.
     pub async fn session(&self) -> Result<Session, StoreError> {
         Session::connect(&self.config, WAIT).await
+    }
+
+    /// A new connection for the task that follows the log.
+    pub async fn follower(&self) -> Result<Follower, StoreError> {
+        Follower::prepare(self.session().await?).await
     }
 
     /// A new connection for the task that appends groups.

@@ -26,7 +26,7 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::append;
 use crate::error::StoreError;
 use crate::load::{Loaded, Loader, time};
-use crate::log::{HEAD_COLUMNS, Head, head_of, signed};
+use crate::log::{HEAD, Head, head_of, signed};
 use crate::register::Epoch;
 use crate::rows::Rows;
 use crate::session::Session;
@@ -71,7 +71,7 @@ pub struct Writer {
 impl Writer {
     pub(crate) async fn prepare(session: Session) -> Result<Writer, StoreError> {
         let client = session.client();
-        let lock = client.prepare(&format!("SELECT {HEAD_COLUMNS} FROM head FOR UPDATE")).await?;
+        let lock = client.prepare(&format!("{HEAD} FOR UPDATE")).await?;
         let due = client.prepare(DUE).await?;
         let mut writes = HashMap::new();
         for sql in append::ALL {

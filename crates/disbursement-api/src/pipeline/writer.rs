@@ -10,7 +10,7 @@ use store::{Fault, StoreError, log};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Warm};
 use super::clock::Confirmed;
 use super::incoming::Prepared;
 use super::{Mode, Outcome, Shared, Unavailable};
@@ -35,6 +35,8 @@ pub(super) struct Writer {
     /// Tells the publisher that nothing more will come.
     written: watch::Sender<bool>,
     connection: Option<store::writer::Writer>,
+    /// The state after the last group, as far as it is known.
+    warm: Option<Warm>,
     confirmed: Confirmed,
     /// Whether the register was there, so that its absence means something.
     saw_register: bool,
@@ -77,6 +79,7 @@ impl Writer {
             stop,
             written,
             connection: None,
+            warm: None,
             confirmed,
             saw_register: false,
             is_up: true,
@@ -268,7 +271,8 @@ impl Writer {
             return Err(Failed::Lost);
         };
         let group = Attempt { shared: &self.shared, connection: &connection, confirmed: self.confirmed };
-        let result = group.append(jobs).await;
+        // A group that fails, or writes nothing, leaves none.
+        let result = group.append(jobs, self.warm.take()).await;
         // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
         let is_clean = match &result {
             Ok(_) => true,
@@ -280,6 +284,7 @@ impl Writer {
         }
         let appended = result?;
         self.has_more = appended.has_more;
+        self.warm = appended.warm;
         if appended.is_written {
             self.confirmed.used();
             self.shared.grown.notify_one();

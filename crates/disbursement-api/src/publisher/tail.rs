@@ -14,7 +14,7 @@ use super::Trouble;
 use crate::pipeline::{LedgerKeys, Shared, Unavailable, fence, has_keys_of};
 
 /// How many records are read at once.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// How many tiles, of 8 KiB each, are stored at once.
 const TILES: usize = 64;
@@ -64,8 +64,14 @@ impl Tail {
     }
 
     /// Takes the records up to a head, and stores the tiles that they complete; `false` where the head does not extend
-    /// this log, or its own records do not make its root.
-    pub async fn extend(&mut self, session: &Session, head: &Head) -> Result<bool, Trouble> {
+    /// this log, or its own records do not make its root. `next` are the hashes of the first of them, if they are
+    /// known.
+    pub async fn extend(
+        &mut self,
+        session: &Session,
+        head: &Head,
+        next: Vec<Digest>,
+    ) -> Result<bool, Trouble> {
         let client = session.client();
         let begin = self.frontier.size();
         if head.size <= begin {
@@ -79,6 +85,7 @@ impl Tail {
         }
         let mut grown =
             Grown { frontier: self.frontier.clone(), leaves: self.leaves.clone(), ..Grown::default() };
+        next.into_iter().for_each(|leaf| grown.append(leaf));
         while grown.frontier.size() < head.size {
             let page = log::leaf_hashes(client, grown.frontier.size(), head.size, PAGE).await;
             let Some(page) = if_whole(page)? else { return Ok(false) };
