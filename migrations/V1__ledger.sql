@@ -18,7 +18,7 @@ BEGIN
 END
 $$;
 
--- The log. Only appended to.
+-- The log. Only appended to. Payloads are packed (crates/store/src/packed.rs).
 CREATE TABLE records (
     position  bigint PRIMARY KEY CHECK (position >= 0),
     kind      smallint NOT NULL,
@@ -39,10 +39,10 @@ CREATE TABLE head (
 -- The RFC 6962 root and the frontier of no records.
 INSERT INTO head (root, frontier) VALUES (sha256(''), '\x0000000000000000');
 
--- What the rules read, by key, as JSON; a function of the log.
+-- What the rules read, by key, as packed JSON; a function of the log.
 CREATE TABLE entities (
     key   text PRIMARY KEY,
-    value text NOT NULL
+    value bytea NOT NULL
 );
 
 -- Which instructions were accepted, until their not_after.

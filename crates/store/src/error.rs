@@ -15,6 +15,9 @@ pub enum StoreError {
     /// A statement was not prepared on this connection.
     #[error("a statement was not prepared on this connection")]
     NotPrepared,
+    /// What is to be stored could not be packed.
+    #[error("what is to be stored could not be packed")]
+    Packing(#[from] std::io::Error),
     /// The database holds what the service never wrote there.
     #[error("the table {table} holds what the service never wrote: {problem}")]
     Corrupt {
@@ -51,7 +54,9 @@ impl StoreError {
                 _ => return Fault::Other,
             },
             StoreError::Database(error) => error,
-            StoreError::NotPrepared | StoreError::Corrupt { .. } => return Fault::Other,
+            StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
+                return Fault::Other;
+            }
         };
         let Some(refused) = error.as_db_error() else {
             // Without an answer of the server only the connection can have failed, or the encoding of a parameter.
@@ -63,7 +68,8 @@ impl StoreError {
         };
         let code = refused.code();
         match code.code().get(..2) {
-            Some("08" | "53" | "57" | "40") => Fault::Lost,
+            // Connections, resources, an operator, a lost race; 58 is the system below, such as its disk.
+            Some("08" | "53" | "57" | "58" | "40") => Fault::Lost,
             Some("23") => {
                 Fault::Refused { constraint: refused.constraint().unwrap_or("(unnamed)").to_owned() }
             }

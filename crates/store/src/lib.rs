@@ -16,6 +16,7 @@ pub mod hashes;
 pub mod load;
 pub mod log;
 pub mod migrate;
+pub mod packed;
 pub mod pool;
 pub mod queries;
 pub mod register;

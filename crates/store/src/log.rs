@@ -12,6 +12,7 @@ use translog::tree::Frontier;
 
 use crate::error::StoreError;
 use crate::load::{time, unsigned};
+use crate::packed;
 use ledger::time::Timestamp;
 
 /// The end of the log.
@@ -68,7 +69,7 @@ fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
     let kind = Kind::of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
     Ok(Envelope {
         payload_type: kind.payload_type().to_owned(),
-        payload: row.try_get(first + 2)?,
+        payload: packed::unpack(row.try_get(first + 2)?).map_err(|_| corrupt("a payload that is none"))?,
         key_id: KeyId(Digest::try_from(key).map_err(|_| corrupt("a key id that is none"))?),
         signature: Signature(signature.try_into().map_err(|_| corrupt("a signature that is none"))?),
     })

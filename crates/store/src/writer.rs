@@ -150,7 +150,7 @@ impl Writer {
         tell: bool,
     ) -> Result<(), CommitError> {
         let client = self.client();
-        let statements = append::statements(rows, before, after, tell);
+        let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
         let mut writes = Vec::with_capacity(statements.len());
         for statement in &statements {
             let write = self.write(statement).map_err(CommitError::NotCommitted)?;

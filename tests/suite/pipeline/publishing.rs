@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use disbursement_api::pipeline::{Settings, Unavailable};
 use signing::digest::Digest;
+use store::packed::pack;
 use store::register::{self, Register};
 use store::{hashes, log};
 use tests::cluster::{runtime, say};
@@ -155,9 +156,10 @@ fn tiles_and_proofs_of_a_long_log() {
     for end in [700_u64, 65_700] {
         let begin = frontier.size();
         let bounds = [begin, end - 1].map(|position| i64::try_from(position).unwrap());
-        let sql = "INSERT INTO records SELECT n, 1, sha256('key'), int8send(n), sha256('a') || sha256(int8send(n)) \
+        let payload = pack(b"none").unwrap();
+        let sql = "INSERT INTO records SELECT n, 1, sha256('key'), $3, sha256('a') || sha256(int8send(n)) \
                    FROM generate_series($1::bigint, $2::bigint) n";
-        world.database.superuser().execute(sql, &[&bounds[0], &bounds[1]]).unwrap();
+        world.database.superuser().execute(sql, &[&bounds[0], &bounds[1], &payload]).unwrap();
         let added = runtime().block_on(async {
             let client = world.database.client().await;
             log::envelopes(&client, begin, end, u32::MAX).await.unwrap()

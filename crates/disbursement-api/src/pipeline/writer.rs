@@ -321,7 +321,7 @@ pub(super) fn failed(error: StoreError) -> Failed {
             Failed::Refused
         }
         Fault::Other => {
-            tracing::error!(%error, "the database failed");
+            tracing::error!(error = &error as &dyn std::error::Error, "the database failed");
             Failed::Stop(Unavailable::Internal)
         }
     }
