@@ -1,0 +1,206 @@
+//! `make bench`: how fast the service is, beside what PostgreSQL and the processor do without it, in one run.
+//!
+//! The service is the released program as its own process, with its own PostgreSQL (fsync on), spoken to over loopback
+//! HTTP; every instruction and every read is signed by this program, which runs on the same cores: its signing is a part of the load, and
+//! what each of the three used of the processors is counted apart. Whatever is refused ends the run.
+//!
+//! Figures are measured in windows of a few seconds, those of the baselines between ours, several rounds of them; a
+//! figure is the median of its windows, a latency is over all of them. They are named
+//!
+//! | name | what |
+//! |---|---|
+//! | `single, N` | single instructions, N in flight, all on one fund; `1000 funds`: each on another |
+//! | `lists of N` | requests in lists of N, mode `each`, four in flight; counts lines |
+//! | `balance`, `statement`, `fund` | signed reads by an agency and by a preparer, 32 in flight |
+//! | `replay` | records of the exported bundle, verified by the auditor's library on all cores |
+//! | `commits, N` | PostgreSQL's commits of one row of 800 bytes on N connections |
+//! | `COPY` | of the log's first records and postings into the same schema; counts entries, as lists count lines |
+//! | `ed25519` | the crate's rates for messages as long as an instruction |
+//!
+//! This is no test: nothing here fails for being slow.
+
+mod baseline;
+mod client;
+mod figures;
+mod picture;
+mod process;
+mod report;
+mod stored;
+mod supply;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use baseline::{Commits, Ed25519};
+use client::{Worker, drive};
+use figures::{Stage, VERIFY_ALL, Window};
+use process::Process;
+use supply::{Funds, Read, Supply};
+
+/// Loads a service and reports how fast it is
+#[derive(Debug, Parser)]
+struct Args {
+    /// At how many records in the log, ascending
+    #[arg(long, value_delimiter = ',', default_value = "100000,2000000")]
+    records: Vec<u64>,
+    /// How long a window is, in seconds
+    #[arg(long, default_value_t = 3.0)]
+    window: f64,
+    /// How many windows each figure has
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// About a minute: 10,000 records, one round of windows of a second
+    #[arg(long, conflicts_with_all = ["records", "window", "rounds"])]
+    quick: bool,
+    /// Where results.json and results.svg go; else target/bench
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Where the service's data lie meanwhile: the disk that is measured
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// What cargo passes
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let mut args = Args::parse();
+    if args.quick {
+        args = Args { records: vec![10_000], window: 1.0, rounds: 1, ..args };
+    }
+    let name = format!("safeconduct-bench-{}", std::process::id());
+    let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir).join(name);
+    let mut about = report::machine();
+    let process = Process::start(&dir);
+    about.extend(stored::server(&process));
+    for (name, value) in &about {
+        println!("{name}: {value}");
+    }
+    let mut run = Run::new(&args, process, dir.clone());
+    let stages: Vec<Stage> = args.records.iter().map(|records| run.stage(*records)).collect();
+    drop(run);
+    let _ = fs::remove_dir_all(&dir);
+
+    let targets = figures::targets(&stages);
+    print!("{}", report::text(&stages, &targets));
+    let out = args.out.unwrap_or_else(|| tests::binary::target().join("bench"));
+    fs::create_dir_all(&out).expect("a directory");
+    let (json, svg) = (out.join("results.json"), out.join("results.svg"));
+    let results = report::json(about, &stages, &targets);
+    fs::write(&json, format!("{results:#}\n")).expect("a file");
+    fs::write(&svg, picture::draw(&stages, &targets)).expect("a file");
+    println!("\n{}\n{}", json.display(), svg.display());
+}
+
+/// One ledger under load, which only grows.
+struct Run {
+    process: Process,
+    supply: Supply,
+    commits: Commits,
+    dir: PathBuf,
+    window: Duration,
+    rounds: usize,
+    /// The database's bytes and the log's records before it was filled.
+    empty: (u64, u64),
+}
+
+impl Run {
+    fn new(args: &Args, process: Process, dir: PathBuf) -> Run {
+        let supply = Supply::found(&process);
+        let commits = Commits::prepare(&process);
+        let empty = (stored::database_bytes(&process), supply.size());
+        let window = Duration::from_secs_f64(args.window);
+        Run { process, supply, commits, dir, window, rounds: args.rounds, empty }
+    }
+
+    /// Everything, at this many records.
+    fn stage(&mut self, records: u64) -> Stage {
+        let mut stage = Stage { records, ..Stage::default() };
+        self.supply.fill(&self.process, records);
+        stage.filled = self.supply.size();
+        let bytes = stored::database_bytes(&self.process);
+        stage.bytes = stored::bytes_by_relation(&self.process);
+        stage.bytes_per_record = (bytes - self.empty.0) as f64 / (stage.filled - self.empty.1) as f64;
+
+        // What is compared with other sizes comes first, since it makes the log grow.
+        for _ in 0..self.rounds {
+            self.singles(&mut stage);
+        }
+        for _ in 0..self.rounds {
+            self.reads(&mut stage);
+            self.signatures(&mut stage);
+        }
+        for _ in 0..self.rounds {
+            self.lists(&mut stage);
+        }
+        let copied = stage.filled.min(100_000);
+        for _ in 0..self.rounds {
+            stage.add("COPY, 1000 a commit", baseline::copy(&self.process, copied, false));
+            stage.add("COPY, all in one", baseline::copy(&self.process, copied, true));
+        }
+        self.signatures(&mut stage);
+        stage.add("replay", stored::replay(&self.process, &self.supply, &self.dir));
+        self.signatures(&mut stage);
+        stage.resident_max_mb = self.process.resident_max_mb();
+        stage
+    }
+
+    fn singles(&mut self, stage: &mut Stage) {
+        let commits = ["commits, 1", "commits, 8", "commits, 32"];
+        for ((name, of_postgres), in_flight) in
+            ["single, 1", "single, 8", "single, 32"].into_iter().zip(commits).zip([1, 8, 32])
+        {
+            let connections = usize::try_from(in_flight).expect("a number");
+            stage.add(of_postgres, self.commits.window(&self.process, connections, self.window));
+            self.requests(stage, name, in_flight, 1, Funds::Hot);
+        }
+        self.requests(stage, "single, 32, 1000 funds", 32, 1, Funds::Spread);
+        self.requests(stage, "single, 256", 256, 1, Funds::Hot);
+    }
+
+    fn lists(&mut self, stage: &mut Stage) {
+        self.requests(stage, "lists of 100", 4, 100, Funds::Spread);
+        self.requests(stage, "lists of 1000", 4, 1_000, Funds::Spread);
+    }
+
+    /// Requests for one window, all of them accepted.
+    fn requests(&mut self, stage: &mut Stage, name: &'static str, in_flight: u64, list: usize, funds: Funds) {
+        // More than any machine that we know takes in that time; else the window would end early.
+        let per_s = if list > 1 { 80_000.0 } else { 25_000.0 };
+        self.supply.refill(&self.process, (self.window.as_secs_f64() * per_s) as u64);
+        let before = self.supply.size();
+        let mut window = self.drive(self.supply.requests(in_flight, list, funds));
+        window.log = (before, self.supply.size());
+        stage.add(name, window);
+    }
+
+    fn reads(&mut self, stage: &mut Stage) {
+        for (name, read) in
+            [("balance, 32", Read::Balance), ("statement, 32", Read::Statement), ("fund, 32", Read::Fund)]
+        {
+            let size = self.supply.size();
+            let mut window = self.drive(self.supply.reads(32, read));
+            window.log = (size, size);
+            stage.add(name, window);
+        }
+    }
+
+    fn signatures(&mut self, stage: &mut Stage) {
+        let cores = std::thread::available_parallelism().expect("a number of cores").get();
+        for (name, half, cores) in [
+            ("ed25519 sign, one core", Ed25519::Sign, 1),
+            ("ed25519 sign, all cores", Ed25519::Sign, cores),
+            ("ed25519 verify_strict, one core", Ed25519::Verify, 1),
+            (VERIFY_ALL, Ed25519::Verify, cores),
+        ] {
+            stage.add(name, baseline::ed25519(half, cores, self.window / 3));
+        }
+    }
+
+    fn drive<W: Worker>(&self, workers: impl Iterator<Item = W>) -> Window {
+        drive(&self.process, self.window, workers)
+    }
+}
