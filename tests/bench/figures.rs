@@ -22,7 +22,8 @@ pub struct Window {
 }
 
 impl Window {
-    fn per_s(&self) -> f64 {
+    /// How many a second.
+    pub fn per_s(&self) -> f64 {
         self.count as f64 / self.elapsed_s
     }
 }

@@ -131,9 +131,9 @@ fn row(name: &str, figure: &Figure) -> Vec<String> {
 }
 
 /// Everything, for programs.
-pub fn json(about: Vec<(&'static str, String)>, stages: &[Stage], targets: &[Target]) -> Value {
+pub fn json(about: &[(&'static str, String)], stages: &[Stage], targets: &[Target]) -> Value {
     let about: serde_json::Map<String, Value> =
-        about.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        about.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     json!({
         "about": about,
         "stages": stages.iter().map(Stage::json).collect::<Vec<_>>(),
