@@ -147,13 +147,14 @@ pub enum Ed25519 {
 
 /// How often this machine signs, or verifies strictly, messages as long as an instruction, on this many cores. The crate
 /// alone, with keys that are parsed already.
-pub fn ed25519(half: Ed25519, cores: usize, limit: Duration) -> Window {
-    let began = Instant::now();
+pub fn ed25519(process: &Process, half: Ed25519, cores: usize, limit: Duration) -> Window {
+    let (began, before) = (Instant::now(), process.cpu());
     let count = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| of_one(half, limit))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a thread")).sum()
     });
-    Window { count, elapsed_s: began.elapsed().as_secs_f64(), ..Window::default() }
+    let (elapsed_s, cpu) = (began.elapsed().as_secs_f64(), process.cpu() - before);
+    Window { count, elapsed_s, cpu, ..Window::default() }
 }
 
 fn of_one(half: Ed25519, limit: Duration) -> u64 {

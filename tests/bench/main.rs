@@ -5,7 +5,9 @@
 //! what each of the three used of the processors is counted apart. Whatever is refused ends the run.
 //!
 //! Figures are measured in windows of a few seconds, those of the baselines between ours, several rounds of them; a
-//! figure is the median of its windows, a latency is over all of them. They are named
+//! figure is the median of its windows, a ratio that of neighbouring windows' ratios, a latency is over all of them. The
+//! largest log is compared with a second service's of the smallest size, in turn. The log grows meanwhile: each figure
+//! says from how many records to how many. They are named
 //!
 //! | name | what |
 //! |---|---|
@@ -30,15 +32,18 @@ mod supply;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
 use baseline::{Commits, Ed25519};
 use client::{Worker, drive};
-use figures::{Stage, VERIFY_ALL, Window};
+use figures::{LARGE, SMALL, Stage, VERIFY_ALL, VERIFY_BESIDE, Window};
 use process::Process;
 use supply::{Funds, Read, Supply};
+
+/// Replay is repeated only within this.
+const REPLAY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Loads a service and reports how fast it is
 #[derive(Debug, Parser)]
@@ -80,12 +85,18 @@ fn main() {
         println!("{name}: {value}");
     }
     let mut run = Run::new(&args, process, dir.clone());
-    let out = args.out.unwrap_or_else(|| tests::binary::target().join("bench"));
+    let out = args.out.clone().unwrap_or_else(|| tests::binary::target().join("bench"));
     fs::create_dir_all(&out).expect("a directory");
     let (json, svg) = (out.join("results.json"), out.join("results.svg"));
     let mut stages = vec![];
-    for records in &args.records {
-        stages.push(run.stage(*records));
+    for (index, records) in args.records.iter().enumerate() {
+        let mut stage = run.stage(*records);
+        if index > 0 {
+            let mut small = Run::new(&args, Process::start(&dir.join("small")), dir.join("small"));
+            small.supply.fill(&small.process, args.records[0]);
+            run.beside(&mut small, &mut stage);
+        }
+        stages.push(stage);
         // A long run that is ended leaves what it had.
         let targets = figures::targets(&stages);
         let results = report::json(&about, &stages, &targets);
@@ -96,6 +107,10 @@ fn main() {
     let _ = fs::remove_dir_all(&dir);
     print!("{}", report::text(&stages, &figures::targets(&stages)));
     println!("\n{}\n{}", json.display(), svg.display());
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().expect("a number of cores").get()
 }
 
 /// One ledger under load, which only grows.
@@ -136,7 +151,6 @@ impl Run {
         }
         for _ in 0..self.rounds {
             self.reads(&mut stage);
-            self.signatures(&mut stage);
         }
         for _ in 0..self.rounds {
             self.lists(&mut stage);
@@ -146,9 +160,7 @@ impl Run {
             stage.add("COPY, 1000 a commit", baseline::copy(&self.process, copied, false));
             stage.add("COPY, all in one", baseline::copy(&self.process, copied, true));
         }
-        self.signatures(&mut stage);
-        stage.add("replay", stored::replay(&self.process, &self.supply, &self.dir));
-        self.signatures(&mut stage);
+        self.replay(&mut stage);
         stage.resident_max_mb = self.process.resident_max_mb();
         stage
     }
@@ -168,7 +180,33 @@ impl Run {
 
     fn lists(&mut self, stage: &mut Stage) {
         self.requests(stage, "lists of 100", 4, 100, Funds::Spread);
+        let (one, all) = (1, cores());
+        self.signatures(stage, "ed25519 sign, one core", Ed25519::Sign, one);
+        self.signatures(stage, "ed25519 sign, all cores", Ed25519::Sign, all);
+        self.signatures(stage, "ed25519 verify_strict, one core", Ed25519::Verify, one);
+        self.signatures(stage, VERIFY_ALL, Ed25519::Verify, all);
         self.requests(stage, "lists of 1000", 4, 1_000, Funds::Spread);
+    }
+
+    /// As often as there are rounds, unless that takes too long, with a window of signatures before and after.
+    fn replay(&mut self, stage: &mut Stage) {
+        let (began, bundle) = (Instant::now(), stored::export(&self.process, &self.supply.desk, &self.dir));
+        self.signatures(stage, VERIFY_BESIDE, Ed25519::Verify, cores());
+        for _ in 0..self.rounds {
+            stage.add("replay", bundle.replay(&self.process));
+            self.signatures(stage, VERIFY_BESIDE, Ed25519::Verify, cores());
+            if began.elapsed() > REPLAY_LIMIT {
+                break;
+            }
+        }
+    }
+
+    /// Single instructions on this log and on another one that is smaller, in turn.
+    fn beside(&mut self, small: &mut Run, stage: &mut Stage) {
+        for _ in 0..self.rounds {
+            small.requests(stage, SMALL, 32, 1, Funds::Hot);
+            self.requests(stage, LARGE, 32, 1, Funds::Hot);
+        }
     }
 
     /// Requests for one window, all of them accepted.
@@ -193,16 +231,8 @@ impl Run {
         }
     }
 
-    fn signatures(&mut self, stage: &mut Stage) {
-        let cores = std::thread::available_parallelism().expect("a number of cores").get();
-        for (name, half, cores) in [
-            ("ed25519 sign, one core", Ed25519::Sign, 1),
-            ("ed25519 sign, all cores", Ed25519::Sign, cores),
-            ("ed25519 verify_strict, one core", Ed25519::Verify, 1),
-            (VERIFY_ALL, Ed25519::Verify, cores),
-        ] {
-            stage.add(name, baseline::ed25519(half, cores, self.window / 3));
-        }
+    fn signatures(&self, stage: &mut Stage, name: &'static str, half: Ed25519, cores: usize) {
+        stage.add(name, baseline::ed25519(&self.process, half, cores, self.window / 3));
     }
 
     fn drive<W: Worker>(&self, workers: impl Iterator<Item = W>) -> Window {

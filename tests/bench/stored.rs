@@ -2,16 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use postgres::NoTls;
+use signing::digest::Digest;
 use tests::people::Person;
-use tests::world::nonce;
+use tests::world::{Desk, nonce};
 
 use crate::figures::Window;
 use crate::process::Process;
-use crate::supply::Supply;
 
 fn ledger(process: &Process) -> postgres::Client {
     postgres::Config::from(process.database("safeconduct")).connect(NoTls).expect("PostgreSQL answers")
@@ -43,30 +43,44 @@ pub fn server(process: &Process) -> Vec<(&'static str, String)> {
         .to_vec()
 }
 
-/// Exports the bundle to a file, as an auditor does, and has it verified on all cores: how many records it holds.
-pub fn replay(process: &Process, supply: &Supply, dir: &Path) -> Window {
-    let path = dir.join("bundle.ndjson");
-    export(process, &Person::new("ada"), &supply.desk, &path);
-    let (began, before) = (Instant::now(), process.cpu());
-    let bundle = BufReader::with_capacity(1 << 20, File::open(&path).expect("the bundle"));
-    let report = auditor::verify(bundle, supply.desk.ledger).expect("an audit");
-    let (elapsed_s, cpu) = (began.elapsed().as_secs_f64(), process.cpu() - before);
-    assert!(report.is_verified(), "{report}");
-    fs::remove_file(&path).expect("the bundle goes");
-    let count = report.checked.records;
-    Window { count, elapsed_s, cpu, log: (count, count), ..Window::default() }
+/// The bundle in a file of the auditor's.
+pub struct Bundle {
+    path: PathBuf,
+    ledger: Digest,
 }
 
-fn export(process: &Process, person: &Person, desk: &tests::world::Desk, path: &Path) {
+impl Bundle {
+    /// Verifies it on all cores; counts the records that hold.
+    pub fn replay(&self, process: &Process) -> Window {
+        let (began, before) = (Instant::now(), process.cpu());
+        let file = BufReader::with_capacity(1 << 20, File::open(&self.path).expect("the bundle"));
+        let report = auditor::verify(file, self.ledger).expect("an audit");
+        let (elapsed_s, cpu) = (began.elapsed().as_secs_f64(), process.cpu() - before);
+        assert!(report.is_verified(), "{report}");
+        let count = report.checked.records;
+        Window { count, elapsed_s, cpu, log: (count, count), ..Window::default() }
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Exports the bundle, as an auditor does.
+pub fn export(process: &Process, desk: &Desk, dir: &Path) -> Bundle {
+    let (path, ada) = (dir.join("bundle.ndjson"), Person::new("ada"));
     let target = format!("{}/v1/bundle", process.url());
     let now = desk.clock.now().unix();
-    let signed = signing::http::sign("GET", &target, b"", &person.key, now, &nonce()).expect("a signature");
+    let signed = signing::http::sign("GET", &target, b"", &ada.key, now, &nonce()).expect("a signature");
     let agent: ureq::Agent = ureq::Agent::config_builder().proxy(None).build().into();
     let request = agent
         .get(&target)
         .header("signature-input", signed.signature_input)
         .header("signature", signed.signature);
     let mut response = request.call().expect("a bundle");
-    let mut file = File::create(path).expect("a file");
+    let mut file = File::create(&path).expect("a file");
     io::copy(&mut response.body_mut().as_reader(), &mut file).expect("the whole bundle");
+    Bundle { path, ledger: desk.ledger }
 }
