@@ -104,7 +104,6 @@ fn main() {
         fs::write(&svg, picture::draw(&stages, &targets)).expect("a file");
     }
     drop(run);
-    let _ = fs::remove_dir_all(&dir);
     print!("{}", report::text(&stages, &figures::targets(&stages)));
     println!("\n{}\n{}", json.display(), svg.display());
 }

@@ -5,12 +5,12 @@ use std::fs::{self, DirBuilder, File};
 use std::io::Write as _;
 use std::ops::Sub;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tests::binary::released;
 use tests::people::Person;
 use tests::service::{Clock, ledger_keys};
@@ -20,11 +20,12 @@ const PASSPHRASE: &str = "a passphrase of throw-away keys";
 const LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The service's process. Dropping it stops it and removes its data.
+/// The service's process. Dropping it stops it and removes its directory.
 pub struct Process {
     data: PathBuf,
     address: String,
     service: Child,
+    undertaker: Child,
 }
 
 impl Process {
@@ -54,9 +55,11 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
+            .process_group(0)
             .spawn()
             .expect("the program runs");
-        let mut process = Process { data, address, service };
+        let undertaker = undertaker(service.id(), dir);
+        let mut process = Process { data, address, service, undertaker };
         process.wait_up();
         process
     }
@@ -126,17 +129,24 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.service.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let deadline = Instant::now() + LIMIT;
-        while matches!(self.service.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(PAUSE);
-        }
-        let _ = self.service.kill();
+        drop(self.undertaker.stdin.take());
         let _ = self.service.wait();
-        let _ = fs::remove_dir_all(&self.data);
+        let _ = self.undertaker.wait();
     }
+}
+
+/// A process that stops the service and removes its data when this one lets go of it or has ended, however that came.
+fn undertaker(service: u32, data: &Path) -> Child {
+    let script = "cat >/dev/null; kill -TERM \"$1\" 2>/dev/null; \
+                  while kill -0 \"$1\" 2>/dev/null; do sleep 0.05; done; rm -rf \"$2\"";
+    Command::new("sh")
+        .args(["-c", script, "undertaker", &service.to_string(), &data.display().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("sh runs")
 }
 
 /// Seconds of processor time.
