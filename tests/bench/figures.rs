@@ -141,6 +141,12 @@ impl Stage {
         median(&mut pairs.map(|(of, to)| of.per_s() / to.per_s()).collect::<Vec<_>>())
     }
 
+    /// The same of the processor time that one takes of all three: what others do on the machine matters less to it.
+    pub fn ratio_of_time(&self, of: &str, to: &str) -> f64 {
+        let us = |name| self.figure(name).map_or(f64::NAN, |figure| figure.cpu_us().iter().sum());
+        us(to) / us(of)
+    }
+
     /// As it is written.
     pub fn json(&self) -> Value {
         let figures: BTreeMap<_, _> =

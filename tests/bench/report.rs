@@ -86,9 +86,10 @@ fn of_stage(stage: &Stage) -> String {
     for (name, figure) in &stage.figures {
         figures.add_row(row(name, figure));
     }
-    let mut ratios = table(&["ratio", "to", "is"]);
+    let mut ratios = table(&["ratio", "to", "is", "by processor time"]);
     for (of, to) in RATIOS {
-        ratios.add_row([of.to_owned(), to.to_owned(), number(stage.ratio(of, to))]);
+        let [is, by_time] = [stage.ratio(of, to), stage.ratio_of_time(of, to)].map(number);
+        ratios.add_row([of.to_owned(), to.to_owned(), is, by_time]);
     }
     let mut bytes = table(&["table or index", "bytes", "a record"]);
     for (name, count) in &stage.bytes {
