@@ -24,6 +24,10 @@ test: postgresql openssl python lint ## Everything that must pass before a chang
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
+.PHONY: bench
+bench: postgresql ## Measure it under load; BENCH="--quick" takes a minute
+	$(CARGO) bench --quiet -p tests --bench load -- $(BENCH)
+
 .PHONY: lint
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
