@@ -88,8 +88,9 @@ impl Publisher {
         loop {
             // Looked at before the turn: what was written before the writer finished is published by it.
             let is_last = is_alone || *self.finished.borrow();
-            let (databases, epoch) =
-                (self.shared.databases.clone(), self.session.as_ref().map(|s| s.epoch().clone()));
+            let databases = self.shared.databases.clone();
+            self.session.take_if(|session| !databases.admits(session.epoch()));
+            let epoch = self.epoch();
             let turn = tokio::select! {
                 turn = self.turn() => turn,
                 // The writer has found a newer server while this one does not answer.
@@ -104,14 +105,21 @@ impl Publisher {
             }
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
             let heard = self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), Session::heard);
+            let epoch = self.epoch();
             tokio::select! {
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
                 () = self.shared.grown.notified() => {}
                 () = heard.notified() => {}
+                () = overtaken(&databases, epoch) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// That of the server that this task is connected to.
+    fn epoch(&self) -> Option<Epoch> {
+        self.session.as_ref().map(|session| session.epoch().clone())
     }
 
     fn report(&mut self, turn: Result<(), Trouble>) {

@@ -286,18 +286,19 @@ fn agencies_read_from_the_standby(pair: &Pair, desk: &Desk, open_case: impl Fn(&
 fn of_two_primaries_the_newer_one_is_written_to() {
     let pair = Pair::start();
     let (register, clock) = (register_path(), Clock::default());
-    let start = || {
+    let start = |settings: Settings| {
         let databases = pair.databases(&[&pair.a, &pair.b]);
-        Service::over(runtime(), databases, &register, &clock, Settings::default(), |_| {})
+        Service::over(runtime(), databases, &register, &clock, settings, |_| {})
     };
-    let publishes = start();
+    let publishes = start(Settings::default());
     let mut desk = Desk { url: publishes.url.clone(), clock: clock.clone(), ledger: Digest::of("none yet") };
     desk.found(policy());
     desk.offer();
     let of_one = pair
         .a
         .psql("SELECT string_agg(pid::text, ',') FROM pg_stat_activity WHERE usename LIKE 'safeconduct%'");
-    let other = start();
+    // It learns of the newer one from the register, when it is about to write.
+    let other = start(Settings { poll: Duration::from_secs(3600), ..Settings::default() });
     let elsewhere = desk.at(&other.url);
     desk.accept(&elsewhere.send("anna", opening("before", "north")));
 
