@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -143,8 +144,16 @@ fn password(role: &str) -> String {
     format!("of {role}").replace(' ', "-")
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that nobody else takes while its server is down: below those that the system gives away.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// PostgreSQL refuses to run as root: by whom it is run then.
@@ -195,7 +204,10 @@ impl Server {
     /// Runs the document's commands under a heading.
     #[track_caller]
     pub fn run(&self, heading: &str) {
-        self.sh(&commands(heading));
+        let commands = commands(heading);
+        // Peers are known by their account, which is another's where this is not run by root.
+        let is_own = account().is_some();
+        self.sh(&if is_own { commands } else { commands.replace("   peer\n", "   trust\n") });
     }
 
     /// Runs commands as the server's account.
@@ -255,36 +267,30 @@ impl Server {
         lines.lines().filter_map(split).collect()
     }
 
-    /// All its processes, the postmaster first.
-    fn processes(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap_or_default();
-        let Some(postmaster) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else {
-            return vec![];
-        };
-        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
-        let children = children.unwrap_or_default();
-        [postmaster]
-            .into_iter()
-            .chain(children.split_whitespace().filter_map(|pid| pid.parse().ok()))
-            .collect()
-    }
-
     /// Ends it at once, as a machine does whose power fails.
     pub fn kill(&self) {
-        let processes = self.processes();
-        assert!(processes.len() > 1, "it does not run");
-        self.end(&processes);
+        assert!(self.end(), "it does not run");
     }
 
-    fn end(&self, processes: &[i32]) {
-        for pid in processes {
-            let _ = kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL);
-        }
-        until("its end", || processes.iter().all(|pid| has_ended(*pid)));
+    /// Kills all its processes, if it runs.
+    fn end(&self) -> bool {
+        let text = fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap_or_default();
+        let Some(postmaster) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else {
+            return false;
+        };
+        // It makes no further ones.
+        signal(postmaster, Signal::STOP);
+        let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"));
+        let children = children.unwrap_or_default();
+        let all = children.split_whitespace().filter_map(|pid| pid.parse().ok()).chain([postmaster]);
+        let all: Vec<i32> = all.collect();
+        all.iter().for_each(|pid| signal(*pid, Signal::KILL));
+        until("its end", || all.iter().all(|pid| has_ended(*pid)));
         // The number may stay taken, where nobody asks how it ended.
         for lock in ["data/postmaster.pid".to_owned(), format!(".s.PGSQL.{}.lock", self.port)] {
             let _ = fs::remove_file(self.dir.join(lock));
         }
+        true
     }
 
     /// Starts it again as it is.
@@ -301,11 +307,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let processes = self.processes();
-        if !processes.is_empty() {
-            self.end(&processes);
-        }
+        self.end();
     }
+}
+
+fn signal(pid: i32, signal: Signal) {
+    // It may be gone already.
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
 fn quoted(text: &str) -> String {

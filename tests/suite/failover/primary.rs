@@ -23,7 +23,7 @@ use tests::world::{Answer, Desk, opening, policy, try_get_from, try_post_to};
 
 use crate::evidence::{Heads, Log, verified};
 
-use super::ground::{LIMIT, Pair, Server, until, url};
+use super::ground::{LIMIT, Pair, Server, free_port, until, url};
 
 const PASSPHRASE: &str = "only for this test";
 const CLIENTS: usize = 3;
@@ -48,8 +48,7 @@ impl Program {
             let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
             file.write_all(key.to_pkcs8_pem(PASSPHRASE).unwrap().as_bytes()).unwrap();
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut program = Program { data, address: format!("127.0.0.1:{port}"), process: None };
+        let mut program = Program { data, address: format!("127.0.0.1:{}", free_port()), process: None };
         program.restart(pair);
         program
     }

@@ -42,6 +42,8 @@ fn a_head_that_no_standby_has_is_never_signed() {
         let answer = scope.spawn(send);
         until("a wait", || pair.a.waiting().iter().any(|(_, query)| query == "COMMIT"));
         assert_eq!(size(), before);
+        // Who only reads does not wait with it.
+        assert_eq!(desk.get("karl", "/v1/checkpoint").status, 200);
         let mut rounds = 0;
         while !answer.is_finished() {
             for (pid, query) in pair.a.waiting() {
@@ -54,7 +56,7 @@ fn a_head_that_no_standby_has_is_never_signed() {
             thread::sleep(Duration::from_millis(100));
         }
         let answer = answer.join().unwrap();
-        assert_eq!((answer.status, answer.code()), (503, "outcome_unknown"), "{}", answer.text);
+        assert!(["outcome_unknown", "request_timeout"].contains(&answer.code()), "{}", answer.text);
         assert!(rounds > 2);
     });
     // It is in the log of the primary, for everybody to see, and nowhere else.
