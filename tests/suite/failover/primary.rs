@@ -199,8 +199,10 @@ fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_
         let before = seen.count();
         let promoted = Instant::now();
         pair.b.run("Promotion");
+        let ready = promoted.elapsed();
         more(1);
-        say(&format!("{before} accepted; it went on {:?} after the promotion", promoted.elapsed()));
+        let after = promoted.elapsed();
+        say(&format!("{before} accepted; promoted in {ready:?}, the next answer after {after:?}"));
         more(20);
         seen.is_over.store(true, Ordering::Relaxed);
     });
