@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use disbursement_api::app::{self, App, router};
 use disbursement_api::pipeline::{LedgerKeys, Pipeline, Settings};
 use ledger::time::Timestamp;
+use store::Databases;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -84,9 +85,21 @@ impl Service {
         settings: Settings,
         adjust: impl FnOnce(&mut app::Settings),
     ) -> Service {
+        Service::over(runtime, database.pools(), register, clock, settings, adjust)
+    }
+
+    /// The same over pools that lead anywhere.
+    pub fn over(
+        runtime: &'static Runtime,
+        databases: Databases,
+        register: &Path,
+        clock: &Clock,
+        settings: Settings,
+        adjust: impl FnOnce(&mut app::Settings),
+    ) -> Service {
         let (register, clock) = (register.to_owned(), clock.clone());
         runtime.block_on(async move {
-            let (databases, keys) = (database.pools(), ledger_keys());
+            let keys = ledger_keys();
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("an address"));
             let for_pipeline = clock.clone();

@@ -87,7 +87,7 @@ pub fn copy(process: &Process, records: u64, in_one: bool) -> Window {
     runtime()
         .block_on(async {
             store::migrate::ensure_database(&admin, to).await?;
-            store::migrate::migrate_at(&target).await
+            store::migrate::migrate_at(&store::Transport::Sockets, &target).await
         })
         .expect("a migrated database");
     let (mut source, mut target) = (blocking(&process.database(from)), blocking(&target));

@@ -7,6 +7,7 @@ mod bad_input;
 mod choices;
 mod crash;
 mod evidence;
+mod failover;
 mod foreign;
 mod golden_logs;
 mod http;

@@ -204,6 +204,11 @@ impl Client {
         self.connection.list(path, &self.key)
     }
 
+    /// By how many seconds the answer that was furthest behind the ledger was so: agencies read from standbys.
+    pub fn behind_s(&self) -> u64 {
+        self.connection.behind_s()
+    }
+
     /// Reads a document as it comes, however long it is.
     pub fn open_document(&self, path: &str) -> Result<Box<dyn std::io::Read>, Error> {
         self.connection.open(path, &self.key)

@@ -27,7 +27,9 @@
 //! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
 //! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
 //! connection, which waits for the server to be done with the old one, and the group's first record is looked up. What a
-//! caller sends again is answered with its first position, so both are safe to repeat.
+//! caller sends again is answered with its first position, so both are safe to repeat. A wait for a standby that was cancelled
+//! is the same: the group is in the log of the primary, and whether it survives the primary is open until a later commit of
+//! ours has been waited for (`docs/decisions/0010-failover.md`).
 //!
 //! What is *allowed* is not decided here: that is `programme`.
 

@@ -9,6 +9,9 @@
 //! 3. makes the checkpoint and writes it, with the head, into the register, which is on disk before
 //! 4. the checkpoint is stored, and everybody is told.
 //!
+//! Before it writes the register, it makes sure that the head is on a standby too, where the server waits for one: a head that
+//! a failover takes back would fork the log (`docs/decisions/0010-failover.md`).
+//!
 //! So a checkpoint leaves this task only when the register remembers it, and the register never goes back: there are never
 //! two signed heads of one size. A crash between 3 and 4 is repaired at the next start, from the register. A head that does
 //! not extend the register's marks the log as forked, which stops every process.
@@ -20,9 +23,9 @@ use std::time::Duration;
 
 use store::follower::Follower;
 use store::log::{self, SignedHead};
-use store::register::{Register, RegisterError, RegisterState};
+use store::register::{self, Epoch, Register, RegisterError, RegisterState};
 use store::session::News;
-use store::{Fault, StoreError};
+use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
 use crate::pipeline::{Shared, Unavailable};
@@ -33,6 +36,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How often the last head is tried to be published before the process ends.
 const LAST_TRIES: u32 = 3;
+
+/// How long each of these may take: a server that waits for a standby does so for ever.
+const LAST_LIMIT: Duration = Duration::from_secs(20);
 
 /// The task.
 pub(crate) struct Publisher {
@@ -83,7 +89,15 @@ impl Publisher {
         loop {
             // Looked at before the turn: what was written before the writer finished is published by it.
             let is_last = is_alone || *self.finished.borrow();
-            let turn = self.turn().await;
+            let databases = self.shared.databases.clone();
+            self.session.take_if(|session| !databases.admits(session.epoch()));
+            let epoch = self.epoch();
+            let turn = tokio::select! {
+                turn = self.turn() => turn,
+                // The writer has found a newer server while this one does not answer.
+                () = overtaken(&databases, epoch) => Err(Trouble::Lost),
+                () = tokio::time::sleep(LAST_LIMIT), if is_last => Err(Trouble::Lost),
+            };
             let is_done = turn.is_ok();
             self.report(turn);
             tries += u32::from(is_last);
@@ -93,14 +107,21 @@ impl Publisher {
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
             let heard =
                 self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
+            let epoch = self.epoch();
             tokio::select! {
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
                 () = self.shared.grown.notified() => {}
                 () = heard.notified() => {}
+                () = overtaken(&databases, epoch) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// That of the server that this task is connected to.
+    fn epoch(&self) -> Option<Epoch> {
+        self.session.as_ref().map(|session| session.epoch().clone())
     }
 
     fn report(&mut self, turn: Result<(), Trouble>) {
@@ -115,6 +136,10 @@ impl Publisher {
         };
         if halted.is_some() {
             self.tail = None;
+        }
+        if halted == Some(Unavailable::StaleServer) {
+            // The right one may be another host, or the same by another name.
+            self.session = None;
         }
         self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
     }
@@ -133,7 +158,16 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
+        let known = match &self.register {
+            Some(register) => register.read()?,
+            None => register::read(&self.shared.register)?,
+        };
+        if let Some(state) = &known {
+            self.shared.databases.saw(&state.epoch);
+        }
+        let is_usable =
+            |session: &Follower| !session.is_closed() && self.shared.databases.admits(session.epoch());
+        if !self.session.as_ref().is_some_and(is_usable) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
             let session = self.shared.databases.follower().await?;
@@ -196,7 +230,15 @@ async fn publish(
         (None, None) => Tail::begin(shared, session).await?,
     };
     let before = now.state.clone();
-    if !now.extend(session, &head, next).await? {
+    let extended = if head.size > before.size {
+        // Sent together: the wait for a standby costs no round trip of its own.
+        let (extended, replicated) = tokio::join!(now.extend(session, &head, next), session.replicated());
+        replicated?;
+        extended?
+    } else {
+        now.extend(session, &head, next).await?
+    };
+    if !extended {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -221,6 +263,14 @@ async fn publish(
     }
     *tail = Some(now);
     Ok(Some(signed))
+}
+
+/// Comes true when the server of this epoch is not the newest any more.
+async fn overtaken(databases: &Databases, epoch: Option<Epoch>) {
+    match epoch {
+        Some(epoch) => databases.overtakes(&epoch).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Writes the register on a thread that may block. If that fails, the lock is given up with it.

@@ -21,11 +21,11 @@ use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
 use signing::keys::PublicKey;
-use store::Databases;
 use store::embedded::{self, Embedded};
 use store::migrate::{self, Config};
 use store::pool::PoolSizes;
 use store::queries::{self, lists};
+use store::{Databases, Transport};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -70,6 +70,12 @@ pub struct ServeArgs {
     /// The same as the database's owner, to migrate it at the start; else SAFECONDUCT_ADMIN_URL
     #[arg(long, value_name = "URL")]
     admin_url: Option<String>,
+    /// The roots that certificates of a database's server must be by, in PEM: it is reached over TLS
+    #[arg(long, value_name = "FILE")]
+    database_ca: Option<PathBuf>,
+    /// Reach a database's server in plain text, where the network in between is as private as a socket
+    #[arg(long, conflicts_with = "database_ca")]
+    allow_plain_text: bool,
     /// The directory of `postgres` and `initdb`; else the newest that the system has
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     postgres_bin: Option<PathBuf>,
@@ -108,9 +114,10 @@ async fn serve(
     checkpoint: signing::keys::SecretKey,
     server: Option<&mut Embedded>,
 ) -> Result<()> {
-    connections.prepare(server.is_some()).await?;
-    let databases =
-        Databases::new(|role| connections.config(role), PoolSizes::default()).map_err(explained)?;
+    let transport = transport(args)?;
+    connections.prepare(&transport, server.is_some()).await?;
+    let databases = Databases::new(&transport, |role| connections.config(role), PoolSizes::default());
+    let databases = databases.map_err(explained)?;
     let charter = charter(&databases).await?;
     let origin = origin(args.origin.as_ref(), charter.as_ref(), checkpoint.public())?;
     let keys = Arc::new(LedgerKeys { record, checkpoint, origin });
@@ -189,12 +196,12 @@ impl Connections {
     }
 
     /// Makes the database, if it is ours to make, and migrates it, if we may.
-    async fn prepare(&self, is_embedded: bool) -> Result<()> {
+    async fn prepare(&self, transport: &Transport, is_embedded: bool) -> Result<()> {
         if let Some(maintenance) = self.maintenance.as_ref().filter(|_| is_embedded) {
             migrate::ensure_database(maintenance, DATABASE).await.map_err(explained)?;
         }
         if let Some(admin) = &self.admin {
-            migrate::migrate_at(admin).await.map_err(explained)?;
+            migrate::migrate_at(transport, admin).await.map_err(explained)?;
         }
         Ok(())
     }
@@ -209,6 +216,19 @@ impl Connections {
             config.options(READ_LIMITS);
         }
         config
+    }
+}
+
+/// How a server on the network is reached.
+fn transport(args: &ServeArgs) -> Result<Transport> {
+    match &args.database_ca {
+        Some(path) => {
+            let pem = std::fs::read(path)
+                .map_err(|error| Error::new(format!("cannot read {}: {error}", shown(path))))?;
+            Transport::tls(&pem).map_err(|error| Error::new(format!("{}: {}", shown(path), explained(error))))
+        }
+        None if args.allow_plain_text => Ok(Transport::PlainText),
+        None => Ok(Transport::Sockets),
     }
 }
 

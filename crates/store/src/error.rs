@@ -12,6 +12,12 @@ pub enum StoreError {
     /// A statement failed, or the connection did.
     #[error("the database failed")]
     Database(#[from] tokio_postgres::Error),
+    /// The server did not answer in time.
+    #[error("the database does not answer")]
+    Silent,
+    /// The wait for a standby was cancelled: what was committed may be lost with the primary.
+    #[error("it is not known whether a standby has what was committed")]
+    NotReplicated,
     /// A statement was not prepared on this connection.
     #[error("a statement was not prepared on this connection")]
     NotPrepared,
@@ -33,7 +39,7 @@ pub enum StoreError {
 pub enum Fault {
     /// The connection or the server is gone, or too busy: the same may work on a new connection.
     Lost,
-    /// The server only reads: it is a standby, or was one when this connection was made.
+    /// The server is not the primary that was seen last: it is a standby, or older.
     Standby,
     /// A constraint refused the data, by name. After the rules have decided, that is a fault of this program.
     Refused {
@@ -54,6 +60,7 @@ impl StoreError {
                 _ => return Fault::Other,
             },
             StoreError::Database(error) => error,
+            StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
             StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
                 return Fault::Other;
             }
@@ -105,6 +112,7 @@ fn is_of_connection(error: &tokio_postgres::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Transport;
     use crate::embedded::tests::{TestDir, connect};
     use crate::embedded::{Embedded, find_server};
     use crate::pool::{Databases, PoolSizes};
@@ -134,11 +142,12 @@ mod tests {
         assert_eq!(fault("SELECT pg_terminate_backend(pg_backend_pid())").await, Fault::Lost);
         assert_eq!(fault("SELECT 1").await, Fault::Lost);
 
-        let databases = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        let databases =
+            Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
         assert!(databases.read().await.is_ok());
         assert_eq!(databases.session().await.unwrap().epoch().timeline, 1);
         server.stop().unwrap();
-        let nowhere = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        let nowhere = Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
         assert_eq!(nowhere.read().await.unwrap_err().fault(), Fault::Lost);
         assert_eq!(nowhere.session().await.unwrap_err().fault(), Fault::Lost);
     }

@@ -3,12 +3,13 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`embedded`], [`migrate`] | the server of our own, and the schema |
-//! | [`pool`], [`session`] | connections, each with one role |
+//! | [`connect`], [`pool`], [`session`] | connections, each with one role and to the right server |
 //! | [`load`], [`rows`], [`writer`] | what the posting pipeline reads and appends |
 //! | [`log`], [`hashes`], [`register`] | what the publisher reads and writes, and proofs |
 //! | [`queries`] | what readers ask |
 
 mod append;
+pub mod connect;
 pub mod embedded;
 pub mod error;
 pub mod follower;
@@ -24,5 +25,6 @@ pub mod rows;
 pub mod session;
 pub mod writer;
 
+pub use connect::Transport;
 pub use error::{Fault, StoreError};
 pub use pool::{Databases, PoolSizes};

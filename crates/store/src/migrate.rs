@@ -5,6 +5,8 @@ pub use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
+use crate::connect::{Fence, Target, Transport, TransportError, Wanted};
+
 mod sql {
     refinery::embed_migrations!("../../migrations");
 }
@@ -20,6 +22,8 @@ pub enum MigrateError {
     Create { name: String, source: tokio_postgres::Error },
     #[error("cannot connect in order to migrate the database")]
     Connect(#[source] tokio_postgres::Error),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     #[error("cannot take turns with other migrations")]
     Lock(#[source] tokio_postgres::Error),
     #[error("cannot migrate the database")]
@@ -38,11 +42,11 @@ pub async fn migrate(admin: &mut Client) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// As [`migrate`], on a connection of its own.
-pub async fn migrate_at(admin: &Config) -> Result<(), MigrateError> {
-    let (mut client, connection) = admin.connect(NoTls).await.map_err(MigrateError::Connect)?;
-    tokio::spawn(connection);
-    migrate(&mut client).await
+/// As [`migrate`], on a connection of its own to the newest primary.
+pub async fn migrate_at(transport: &Transport, admin: &Config) -> Result<(), MigrateError> {
+    let target = Target::new(admin, transport, Wanted::Primary, &Fence::new())?;
+    let mut link = target.connect().await.map_err(MigrateError::Connect)?;
+    migrate(&mut link.client).await
 }
 
 /// Makes the database `name` if it is not there, in UTF-8 and ordered by bytes wherever it runs. `admin` connects to

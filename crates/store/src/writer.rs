@@ -29,7 +29,7 @@ use crate::load::{Loaded, Loader, time};
 use crate::log::{HEAD, Head, head_of, signed};
 use crate::register::Epoch;
 use crate::rows::Rows;
-use crate::session::Session;
+use crate::session::{Session, within_limit};
 
 // Each statement after the lock has to see what was committed while it was waited for.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -53,7 +53,8 @@ pub enum CommitError {
     /// It was not.
     #[error("the group was not committed")]
     NotCommitted(#[source] StoreError),
-    /// The connection failed while it was being committed: only the head, read again, tells.
+    /// The connection failed while it was being committed, or the wait for a standby was cancelled: only the head, read
+    /// again, tells.
     #[error("whether the group was committed is not known")]
     Unknown(#[source] StoreError),
 }
@@ -96,13 +97,16 @@ impl Writer {
     pub async fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Result<Opened, StoreError> {
         let client = self.client();
         let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
-        let (begun, head, due, loaded) = tokio::join!(
-            biased;
-            client.batch_execute(BEGIN),
-            client.query_one(&self.lock, &[]),
-            client.query(&self.due, &due_parameters),
-            self.loader.load(client, keys),
-        );
+        let asked = async {
+            Ok(tokio::join!(
+                biased;
+                client.batch_execute(BEGIN),
+                client.query_one(&self.lock, &[]),
+                client.query(&self.due, &due_parameters),
+                self.loader.load(client, keys),
+            ))
+        };
+        let (begun, head, due, loaded) = within_limit(asked).await?;
         begun?;
         let head = head_of(&head?)?;
         let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;
@@ -119,25 +123,32 @@ impl Writer {
 
     /// Loads further keys: one round trip.
     pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
-        self.loader.load(self.client(), keys).await
+        within_limit(self.loader.load(self.client(), keys)).await
     }
 
     /// Ends a group without a trace.
     pub async fn roll_back(&self) -> Result<(), StoreError> {
-        Ok(self.client().batch_execute("ROLLBACK").await?)
+        within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
     }
 
-    /// Whether the record at a position has this signature. Waits for any other writer first, and so for the server to
-    /// be done with a group whose connection was lost.
+    /// Whether the record at a position has this signature, and a standby has it too where the server waits for one. Waits
+    /// for any other writer first, and so for the server to be done with a group whose connection was lost.
     pub async fn is_logged(&self, position: u64, signature: &Signature) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT signature FROM records WHERE position = $1";
         let client = self.client();
-        client.batch_execute(BEGIN).await?;
-        client.query_one(&self.lock, &[]).await?;
-        let row = client.query_opt(SQL, &[&signed(position)]).await?;
-        client.batch_execute("ROLLBACK").await?;
-        let found: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
-        Ok(found.is_some_and(|found| found == signature.as_bytes()))
+        let asked = async {
+            client.batch_execute(BEGIN).await?;
+            client.query_one(&self.lock, &[]).await?;
+            let row = client.query_opt(SQL, &[&signed(position)]).await?;
+            client.batch_execute("ROLLBACK").await?;
+            Ok(row.map(|row| row.try_get(0)).transpose()?)
+        };
+        let found: Option<Vec<u8>> = within_limit(asked).await?;
+        let is_logged = found.is_some_and(|found| found == signature.as_bytes());
+        if is_logged {
+            within_limit(self.session.replicated()).await?;
+        }
+        Ok(is_logged)
     }
 
     /// Writes a group and commits it: one round trip. `before` is the head that it follows; with `tell`, other processes
@@ -163,15 +174,19 @@ impl Writer {
             return Err(CommitError::NotCommitted(error));
         }
         let commit = Sent::now(async { Ok(client.batch_execute("COMMIT").await?) }).await;
-        let mut written = Ok(());
-        for write in writes {
-            let result = write.result().await;
-            written = written.and(result);
-        }
-        match (written, commit.result().await) {
-            (Ok(()), Ok(())) => Ok(()),
-            (Err(error), _) if error.is_answer() => Err(CommitError::NotCommitted(error)),
-            (Err(error), _) | (Ok(()), Err(error)) => Err(CommitError::Unknown(error)),
+        let done = async {
+            let mut written = Ok(());
+            for write in writes {
+                let result = write.result().await;
+                written = written.and(result);
+            }
+            let committed = commit.result().await;
+            Ok((written, committed))
+        };
+        match within_limit(self.session.committed(done)).await {
+            Ok((Ok(()), Ok(()))) => Ok(()),
+            Ok((Err(error), _)) if error.is_answer() => Err(CommitError::NotCommitted(error)),
+            Ok((Err(error), _) | (Ok(()), Err(error))) | Err(error) => Err(CommitError::Unknown(error)),
         }
     }
 

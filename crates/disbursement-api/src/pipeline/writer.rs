@@ -220,11 +220,21 @@ impl Writer {
 
     /// Makes sure that there is a connection, to no older a server and no shorter a log than the register has seen.
     async fn connect(&mut self) -> Result<(), Failed> {
-        if self.connection.as_ref().is_some_and(|connection| !connection.client().is_closed()) {
+        let databases = &self.shared.databases;
+        // The publisher of this process says so itself when it sees a newer server; that of another process writes it here.
+        if !*self.shared.publishes.borrow()
+            && let Ok(Some(state)) = register::read(&self.shared.register)
+        {
+            databases.saw(&state.epoch);
+        }
+        let is_usable = |connection: &store::writer::Writer| {
+            !connection.client().is_closed() && databases.admits(connection.epoch())
+        };
+        if self.connection.as_ref().is_some_and(is_usable) {
             return Ok(());
         }
         self.connection = None;
-        let connection = self.shared.databases.writer().await.map_err(failed)?;
+        let connection = databases.writer().await.map_err(failed)?;
         match register::read(&self.shared.register) {
             Ok(Some(state)) => {
                 self.saw_register = true;
