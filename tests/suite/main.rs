@@ -15,6 +15,7 @@ mod life;
 mod oracle;
 mod pipeline;
 mod readme;
+mod recovery;
 mod second;
 mod tampered;
 mod tidy;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::SecretKey;
-use translog::checkpoint::Checkpoint;
+use translog::checkpoint::{Checkpoint, CheckpointError};
 
 use crate::connection::Connection;
 use crate::draw;
@@ -223,6 +223,8 @@ impl Client {
             Checkpoint::parse_and_verify(&note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key);
         match checkpoint {
             Ok(checkpoint) => Ok(Kept { checkpoint, note: Some(note) }),
+            // It was about to be replaced when the command that accepted a reopening was cut short.
+            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(self.founding()),
             Err(error) => Err(Error::Damaged { path: self.home.path(CHECKPOINT), reason: error.to_string() }),
         }
     }
@@ -283,11 +285,18 @@ impl Client {
     }
 
     fn read_note(&self, note: &str, kept: &Kept) -> Result<Checkpoint, Error> {
-        Checkpoint::parse_and_verify(note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key)
-            .map_err(|error| self.alarm(Suspicion::NotTheLedgers(error), kept, note, None, &[]))
+        let key = &self.ledger.checkpoint_key;
+        let read = Checkpoint::parse_and_verify(note, self.ledger.origin.as_str(), key);
+        read.map_err(|error| match Checkpoint::parse_and_verify_any(note, key) {
+            Ok(other) => {
+                let suspicion = Suspicion::OtherOrigin(other.origin.clone());
+                self.alarm(suspicion, kept, note, Some(&other), &[])
+            }
+            Err(_) => self.alarm(Suspicion::NotTheLedgers(error), kept, note, None, &[]),
+        })
     }
 
-    fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
+    pub(crate) fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
         let proof: Proof = self.get(&format!("/v1/proofs/consistency?from={from}&to={to}"))?;
         Ok(proof.hashes)
     }

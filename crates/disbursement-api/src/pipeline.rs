@@ -62,6 +62,8 @@ use tokio::task::JoinHandle;
 
 pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
 
+pub use attempt::reopen::{ReopenError, Reopened, Reopening, complete_tiles};
+
 use crate::publisher::Publisher;
 pub(crate) use draft::has_keys_of;
 use incoming::{Incoming, Prepared};

@@ -21,10 +21,11 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signing::digest::Digest;
 use store::follower::Follower;
 use store::log::{self, SignedHead};
 use store::register::{self, Epoch, Register, RegisterError, RegisterState};
-use store::session::News;
+use store::session::{News, Session};
 use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
@@ -58,6 +59,16 @@ pub(crate) enum Trouble {
     Lost,
     /// Nothing may be written before this is mended.
     Halt(Unavailable),
+}
+
+impl Trouble {
+    /// What a caller is told.
+    pub(crate) fn reason(self) -> Unavailable {
+        match self {
+            Trouble::Lost => Unavailable::Database,
+            Trouble::Halt(reason) => reason,
+        }
+    }
 }
 
 impl From<StoreError> for Trouble {
@@ -271,6 +282,14 @@ async fn overtaken(databases: &Databases, epoch: Option<Epoch>) {
         Some(epoch) => databases.overtakes(&epoch).await,
         None => std::future::pending().await,
     }
+}
+
+/// Reads a whole log again from its records, stores the tiles that are missing, and answers the register's state of it,
+/// without a checkpoint: `None` where the records do not make the head's root.
+pub(crate) async fn read_again(session: &Session, ledger: Digest) -> Result<Option<RegisterState>, Trouble> {
+    let mut tail = Tail::empty(ledger, session);
+    let is_whole = tail.extend(session, &log::head(session.client()).await?, Vec::new()).await?;
+    Ok(is_whole.then_some(tail.state))
 }
 
 /// Writes the register on a thread that may block. If that fails, the lock is given up with it.

@@ -4,7 +4,7 @@
 //! operator need (URL, keys, origin, ledger) to standard output, ending with `ready`, and its log as JSON to standard
 //! error.
 
-mod keys;
+pub(crate) mod keys;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
 use signing::keys::PublicKey;
-use store::embedded::{self, Embedded};
+use store::embedded::{self, Archive, Embedded};
 use store::migrate::{self, Config};
 use store::pool::PoolSizes;
 use store::queries::{self, lists};
@@ -31,7 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::{context, ui};
+use crate::{context, recovery, ui};
 
 /// The database of a server of our own.
 const DATABASE: &str = "safeconduct";
@@ -58,6 +58,19 @@ pub struct ServeArgs {
     /// The publisher's register; else DIR/register.json
     #[arg(long, value_name = "FILE")]
     register: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Where our own PostgreSQL archives its WAL, on another disk: for backup and restore
+    #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
+    archive: Option<PathBuf>,
+    /// The time, if the service's clock is right although it is far from the ledger's last entry
+    #[arg(long, value_name = "TIME")]
+    confirm_clock: Option<Timestamp>,
+}
+
+/// Which database; without a URL, a PostgreSQL of our own in the data directory.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
     /// A PostgreSQL that runs already, as the role safeconduct_service; else SAFECONDUCT_DATABASE_URL
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -79,23 +92,41 @@ pub struct ServeArgs {
     /// The directory of `postgres` and `initdb`; else the newest that the system has
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     postgres_bin: Option<PathBuf>,
-    /// The time, if the service's clock is right although it is far from the ledger's last entry
-    #[arg(long, value_name = "TIME")]
-    confirm_clock: Option<Timestamp>,
+}
+
+impl DatabaseArgs {
+    /// Starts a server of our own on a data directory, unless another one is named.
+    pub(crate) fn open(
+        &self,
+        data: &Path,
+        archive: Option<&Path>,
+    ) -> Result<(Option<Embedded>, Connections)> {
+        if let Some(service) = url(self.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
+            return Ok((None, Connections::external(self, service)?));
+        }
+        let archive = archive.map(Archive::at).transpose().map_err(explained)?;
+        let settings = embedded::Settings { archive, ..embedded::Settings::default() };
+        let server = Embedded::start_with(&self.server()?, data, settings).map_err(explained)?;
+        let connections = Connections::embedded(&server);
+        Ok((Some(server), connections))
+    }
+
+    /// The directory of the programs of a server of our own.
+    pub(crate) fn server(&self) -> Result<PathBuf> {
+        embedded::find_server(self.postgres_bin.as_deref()).map_err(explained)
+    }
+
+    /// Whether another server than our own is named.
+    pub(crate) fn is_external(&self) -> bool {
+        self.database_url.is_some() || std::env::var_os("SAFECONDUCT_DATABASE_URL").is_some()
+    }
 }
 
 /// Runs the service until it is told to stop.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
     log_to_stderr();
-    let (mut server, connections) = match url(args.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
-        Some(service) => (None, Connections::external(&args, service)?),
-        None => {
-            let bin = embedded::find_server(args.postgres_bin.as_deref()).map_err(explained)?;
-            let server = Embedded::start(&bin, &args.data).map_err(explained)?;
-            let connections = Connections::embedded(&server);
-            (Some(server), connections)
-        }
-    };
+    recovery::refuse_restored(&args.data)?;
+    let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
     let (record, checkpoint) = keys::open(&args.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -114,10 +145,8 @@ async fn serve(
     checkpoint: signing::keys::SecretKey,
     server: Option<&mut Embedded>,
 ) -> Result<()> {
-    let transport = transport(args)?;
-    connections.prepare(&transport, server.is_some()).await?;
-    let databases = Databases::new(&transport, |role| connections.config(role), PoolSizes::default());
-    let databases = databases.map_err(explained)?;
+    connections.prepare().await?;
+    let databases = connections.databases()?;
     let charter = charter(&databases).await?;
     let origin = origin(args.origin.as_ref(), charter.as_ref(), checkpoint.public())?;
     let keys = Arc::new(LedgerKeys { record, checkpoint, origin });
@@ -156,7 +185,8 @@ async fn serve(
 }
 
 /// How to connect as each role.
-struct Connections {
+pub(crate) struct Connections {
+    transport: Transport,
     service: Config,
     read: Config,
     agency: Config,
@@ -169,6 +199,7 @@ impl Connections {
     fn embedded(server: &Embedded) -> Connections {
         let config = |role: &str| server.config(role, DATABASE);
         Connections {
+            transport: Transport::Sockets,
             service: config("safeconduct_service"),
             read: config("safeconduct_read"),
             agency: config("safeconduct_agency"),
@@ -178,7 +209,7 @@ impl Connections {
     }
 
     /// What is not given is the service's own, under the role's name.
-    fn external(args: &ServeArgs, service: Config) -> Result<Connections> {
+    fn external(args: &DatabaseArgs, service: Config) -> Result<Connections> {
         let as_role = |role: &str| {
             let mut config = service.clone();
             config.user(role);
@@ -187,6 +218,7 @@ impl Connections {
         let read = url(args.read_url.as_deref(), "SAFECONDUCT_READ_URL")?;
         let agency = url(args.agency_url.as_deref(), "SAFECONDUCT_AGENCY_URL")?;
         Ok(Connections {
+            transport: transport(args)?,
             read: read.unwrap_or_else(|| as_role("safeconduct_read")),
             agency: agency.unwrap_or_else(|| as_role("safeconduct_agency")),
             admin: url(args.admin_url.as_deref(), "SAFECONDUCT_ADMIN_URL")?,
@@ -196,14 +228,19 @@ impl Connections {
     }
 
     /// Makes the database, if it is ours to make, and migrates it, if we may.
-    async fn prepare(&self, transport: &Transport, is_embedded: bool) -> Result<()> {
-        if let Some(maintenance) = self.maintenance.as_ref().filter(|_| is_embedded) {
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        if let Some(maintenance) = &self.maintenance {
             migrate::ensure_database(maintenance, DATABASE).await.map_err(explained)?;
         }
         if let Some(admin) = &self.admin {
-            migrate::migrate_at(transport, admin).await.map_err(explained)?;
+            migrate::migrate_at(&self.transport, admin).await.map_err(explained)?;
         }
         Ok(())
+    }
+
+    /// The pools; nothing is connected yet.
+    pub(crate) fn databases(&self) -> Result<Databases> {
+        Databases::new(&self.transport, |role| self.config(role), PoolSizes::default()).map_err(explained)
     }
 
     fn config(&self, role: &str) -> Config {
@@ -220,7 +257,7 @@ impl Connections {
 }
 
 /// How a server on the network is reached.
-fn transport(args: &ServeArgs) -> Result<Transport> {
+fn transport(args: &DatabaseArgs) -> Result<Transport> {
     match &args.database_ca {
         Some(path) => {
             let pem = std::fs::read(path)
@@ -258,9 +295,9 @@ async fn charter(databases: &Databases) -> Result<Option<CharterState>> {
 
 /// The founding record's origin; before there is one, the flag's, or a name that no other ledger has.
 fn origin(flag: Option<&Token>, charter: Option<&CharterState>, key: &PublicKey) -> Result<Token> {
-    match (flag, charter.map(|state| &state.charter.origin)) {
+    match (flag, charter.map(CharterState::origin)) {
         (Some(flag), Some(founded)) if flag != founded => {
-            Err(Error::new(format!("this ledger was founded with the origin {founded}, not {flag}")))
+            Err(Error::new(format!("this ledger has the origin {founded}, not {flag}")))
         }
         (_, Some(founded)) => Ok(founded.clone()),
         (Some(flag), None) => Ok(flag.clone()),
@@ -326,7 +363,7 @@ async fn gone(server: Option<&mut Embedded>) {
     }
 }
 
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("SAFECONDUCT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
     // Another one is there already where the service runs beside something else in one process.
@@ -334,7 +371,7 @@ fn log_to_stderr() {
 }
 
 /// An error with its causes, each once.
-fn explained(error: impl std::error::Error) -> Error {
+pub(crate) fn explained(error: impl std::error::Error) -> Error {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -194,6 +194,12 @@ pub async fn mark_forked(client: &Client) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes that back, where the log goes on under another origin.
+pub async fn unmark_forked(client: &Client) -> Result<(), StoreError> {
+    client.execute("UPDATE head SET forked = false", &[]).await?;
+    Ok(())
+}
+
 fn bytes_of(digests: &[Digest]) -> Vec<u8> {
     digests.iter().flat_map(|digest| *digest.as_bytes()).collect()
 }

@@ -175,8 +175,13 @@ impl Register {
 
     /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is.
     pub fn write(&mut self, state: &RegisterState) -> Result<(), RegisterError> {
-        let Some(before) = newest(&self.path)? else {
-            return self.create(state).map_err(io_at("create", &self.path));
+        let before = match newest(&self.path) {
+            Ok(Some(before)) => before,
+            // Who writes over a damaged one has read it, and knows.
+            Ok(None) | Err(RegisterError::Damaged { .. }) => {
+                return self.create(state).map_err(io_at("create", &self.path));
+            }
+            Err(error) => return Err(error),
         };
         let write = || {
             let after = Stored::of(before.sequence + 1, state.clone())?;

@@ -22,6 +22,8 @@ use super::incoming::Prepared;
 use super::writer::{Doubt, Failed, Job, failed};
 use super::{LOADS_MAX, Mode, Outcome, Shared, Unavailable};
 
+pub(super) mod reopen;
+
 /// A quiet ledger commits a group a day, and more often where policy's gap is shorter.
 const DAY_S: u64 = 86_400;
 
@@ -120,7 +122,7 @@ impl Attempt<'_> {
             tracing::error!("the log has records, and there is no charter or no policy");
             return Err(Failed::Stop(Unavailable::Internal));
         };
-        if !has_keys_of(&self.shared.keys, &charter.charter) {
+        if !has_keys_of(&self.shared.keys, charter) {
             tracing::error!("the ledger was founded with other keys or another origin than this service has");
             return Err(Failed::Stop(Unavailable::Internal));
         }

@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use ledger::time::Timestamp;
+use programme::entity::CharterState;
 use programme::{At, Before, Code, Halt, Key, RULES_VERSION, Refusal, State, apply, begin_group, decide};
-use records::governance::{Charter, Founding};
+use records::governance::Founding;
 use records::journal::{Group, JournalEntry};
 use records::scalar::{Integer, Token};
 use records::{BuildError, Payload, Record, Verified};
@@ -95,6 +96,11 @@ impl<'k> Draft<'k> {
     /// How many records it has.
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Whether the log has, by now, the keys and the origin that a service has.
+    pub fn is_of(&self, keys: &LedgerKeys) -> bool {
+        self.state.get::<CharterState>(&Key::Charter).is_some_and(|charter| has_keys_of(keys, charter))
     }
 
     /// What has to be written, and the head and the state after it.
@@ -199,11 +205,11 @@ impl<'k> Draft<'k> {
     }
 }
 
-/// Whether a charter names the keys and the origin that this service has.
-pub(crate) fn has_keys_of(keys: &LedgerKeys, charter: &Charter) -> bool {
-    charter.record_key == *keys.record.public()
-        && charter.checkpoint_key == *keys.checkpoint.public()
-        && charter.origin == keys.origin
+/// Whether a charter names the keys that this service has, and the log has its origin.
+pub(crate) fn has_keys_of(keys: &LedgerKeys, state: &CharterState) -> bool {
+    state.charter.record_key == *keys.record.public()
+        && state.charter.checkpoint_key == *keys.checkpoint.public()
+        && *state.origin() == keys.origin
 }
 
 /// Why this service does not take a founding record, whatever the rules say of it.

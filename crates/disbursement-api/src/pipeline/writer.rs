@@ -304,7 +304,7 @@ impl Writer {
 }
 
 impl Failed {
-    fn reason(&self) -> Unavailable {
+    pub(super) fn reason(&self) -> Unavailable {
         match self {
             Failed::Lost => Unavailable::Database,
             Failed::Doubt(_) => Unavailable::Unknown,

@@ -1,6 +1,7 @@
 //! The log as it was published last: what the register holds, and what the next head is checked with.
 
-use records::Payload;
+use programme::Key;
+use programme::entity::{CharterState, Stored as _};
 use signing::digest::Digest;
 use store::StoreError;
 use store::log::{self, Head, SignedHead, StoredTile};
@@ -34,6 +35,11 @@ impl Tail {
         let Some(ledger) = founded(shared, session).await? else {
             return Err(Trouble::Halt(Unavailable::Internal));
         };
+        Ok(Tail::empty(ledger, session))
+    }
+
+    /// Nothing of a ledger yet.
+    pub fn empty(ledger: Digest, session: &Session) -> Tail {
         let frontier = Frontier::new();
         let state = RegisterState {
             ledger,
@@ -43,7 +49,7 @@ impl Tail {
             checkpoint: String::new(),
             epoch: session.epoch().clone(),
         };
-        Ok(Tail { state, frontier, leaves: Vec::new() })
+        Tail { state, frontier, leaves: Vec::new() }
     }
 
     /// The log as the register holds it, beside a server that is no older than it.
@@ -183,16 +189,17 @@ fn whole(id: TileId, hashes: &[Digest]) -> Option<StoredTile> {
     Some(StoredTile { id, hashes })
 }
 
-/// The id of the ledger that the log is of, if there is one; its charter must name the keys that this service has.
+/// The id of the ledger that the log is of, if there is one; it must have the keys and the origin that this service has.
 async fn founded(shared: &Shared, session: &Session) -> Result<Option<Digest>, Trouble> {
     let Some(record) = log::record(session.client(), 0).await? else {
         return Ok(None);
     };
-    match record.payload() {
-        Payload::Founding(founding) if has_keys_of(&shared.keys, &founding.body) => Ok(Some(record.digest())),
-        _ => {
-            tracing::error!("the ledger was founded with other keys or another origin than this service has");
-            Err(Trouble::Halt(Unavailable::Internal))
-        }
+    let charter = shared.load(vec![Key::Charter]).await?.into_iter().find_map(|(_, entity)| entity);
+    let charter = charter.as_ref().and_then(CharterState::of);
+    if charter.is_some_and(|charter| has_keys_of(&shared.keys, charter) && charter.ledger == record.digest())
+    {
+        return Ok(Some(record.digest()));
     }
+    tracing::error!("the ledger has other keys or another origin than this service");
+    Err(Trouble::Halt(Unavailable::Internal))
 }

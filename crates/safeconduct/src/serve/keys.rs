@@ -19,7 +19,7 @@ const RECORD: &str = "record.pem";
 const CHECKPOINT: &str = "checkpoint.pem";
 
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
-pub(super) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
+pub(crate) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
     make_private(data)?;
     let dir = data.join("keys");
     let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
