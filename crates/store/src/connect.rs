@@ -2,7 +2,7 @@
 //!
 //! All hosts of a URL are asked at once who they are, and the answer, never the order alone, decides: the service itself
 //! works with the newest primary, an agency's reads with a standby where there is one. A server that is older than one
-//! seen before is not taken for anything: [`Fence`].
+//! seen before is not taken for anything, also where nothing newer answers.
 
 use std::future::poll_fn;
 use std::net::IpAddr;

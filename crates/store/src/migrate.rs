@@ -1,6 +1,8 @@
 //! Brings a database to the schema of `migrations/`, which this program carries. Not the schema itself, and not the
 //! roles' passwords.
 
+use std::time::Duration;
+
 pub use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
@@ -14,6 +16,9 @@ mod sql {
 /// The advisory lock that the migrations of one database take turns on.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"migrate\0");
 
+/// How long a server may take to answer at all.
+const CONNECT: Duration = Duration::from_secs(30);
+
 /// Why a database could not be made or migrated.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what each one is")]
@@ -24,6 +29,8 @@ pub enum MigrateError {
     Connect(#[source] tokio_postgres::Error),
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error("the database does not answer")]
+    Silent,
     #[error("cannot take turns with other migrations")]
     Lock(#[source] tokio_postgres::Error),
     #[error("cannot migrate the database")]
@@ -45,7 +52,8 @@ pub async fn migrate(admin: &mut Client) -> Result<(), MigrateError> {
 /// As [`migrate`], on a connection of its own to the newest primary.
 pub async fn migrate_at(transport: &Transport, admin: &Config) -> Result<(), MigrateError> {
     let target = Target::new(admin, transport, Wanted::Primary, &Fence::new())?;
-    let mut link = target.connect().await.map_err(MigrateError::Connect)?;
+    let connected = tokio::time::timeout(CONNECT, target.connect()).await;
+    let mut link = connected.map_err(|_| MigrateError::Silent)?.map_err(MigrateError::Connect)?;
     migrate(&mut link.client).await
 }
 
