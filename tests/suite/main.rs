@@ -11,6 +11,7 @@ mod foreign;
 mod golden_logs;
 mod http;
 mod life;
+mod observed;
 mod oracle;
 mod pipeline;
 mod readme;

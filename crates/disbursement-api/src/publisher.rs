@@ -18,12 +18,13 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::log::{self, SignedHead};
+use store::log::{self, Head, SignedHead};
 use store::register::{Register, RegisterError, RegisterState};
 use store::session::{News, Session};
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
+use crate::metrics::Stage;
 use crate::pipeline::{Shared, Unavailable};
 use tail::Tail;
 
@@ -166,6 +167,7 @@ async fn publish(
     if head.forked {
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
+    shared.metrics.committed(head.size);
     let held = match register {
         Some(register) => register.read()?,
         None => None,
@@ -187,8 +189,25 @@ async fn publish(
         (None, None) if head.size == 0 => return Ok(None),
         (None, None) => Tail::begin(shared, session).await?,
     };
+    let is_new = head.size > now.state.size;
+    let sign = sign(shared, register, session, &mut now, &head, latest);
+    let signed = if is_new { shared.metrics.timed(Stage::Publish, sign).await? } else { sign.await? };
+    *tail = Some(now);
+    Ok(Some(signed))
+}
+
+/// Checks a head, signs it and stores its checkpoint; where it was signed before, makes sure that this is stored.
+async fn sign(
+    shared: &Shared,
+    register: &mut Option<Register>,
+    session: &Session,
+    now: &mut Tail,
+    head: &Head,
+    latest: Option<SignedHead>,
+) -> Result<SignedHead, Trouble> {
+    let client = session.client();
     let before = now.state.clone();
-    if !now.extend(session, &head).await? {
+    if !now.extend(session, head).await? {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -206,8 +225,7 @@ async fn publish(
     if latest.as_ref() != Some(&signed) {
         log::store_checkpoint(client, &signed).await?;
     }
-    *tail = Some(now);
-    Ok(Some(signed))
+    Ok(signed)
 }
 
 /// Writes the register on a thread that may block. If that fails, the lock is given up with it.
@@ -229,6 +247,7 @@ async fn write(register: &mut Option<Register>, state: RegisterState) -> Result<
 
 /// Tells whoever waits for a receipt.
 fn announce(shared: &Shared, head: SignedHead) {
+    shared.metrics.published(head.size);
     shared.checkpoint.send_if_modified(|known| {
         let is_newer = known.as_ref().is_none_or(|known| known.size < head.size);
         if is_newer {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use clap::Args;
 use disbursement_api::app::{self, App, router};
+use disbursement_api::metrics;
 use disbursement_api::pipeline::{self, LedgerKeys, Pipeline};
 use ledger::time::Timestamp;
 use programme::Key;
@@ -73,6 +74,9 @@ pub struct ServeArgs {
     /// The directory of `postgres` and `initdb`; else the newest that the system has
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     postgres_bin: Option<PathBuf>,
+    /// Where to answer what is counted (GET /metrics), for a monitor of your own; never the public address
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
@@ -117,9 +121,11 @@ async fn serve(
     if let Some(charter) = &charter {
         same_keys(charter, &keys)?;
     }
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Error::new(format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))
-    })?;
+    let listener = listen(args.listen, "--listen").await?;
+    let for_metrics = match args.metrics {
+        Some(address) => Some(listen(address, "--metrics").await?),
+        None => None,
+    };
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
     let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
     let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..pipeline::Settings::default() };
@@ -127,6 +133,14 @@ async fn serve(
     let app = App::new(pipeline.clone(), databases, &keys, context::now, app::Settings::new(&url));
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
+    // It answers until the last: a stop that takes long is to be seen.
+    let observed = match for_metrics {
+        Some(listener) => {
+            ui::line(format!("metrics         http://{}/metrics", listener.local_addr()?));
+            tokio::spawn(app::serve(listener, metrics::router(pipeline.clone()), std::future::pending()))
+        }
+        None => tokio::spawn(std::future::ready(())),
+    };
     announce(&url, &keys, charter.as_ref());
 
     let mut lost = false;
@@ -141,11 +155,18 @@ async fn serve(
     };
     app::serve(listener, router(app), stop).await;
     pipeline.shutdown().await;
+    observed.abort();
     if lost {
         Err(Error::new("the database's server ended; see postgres.log, and start the service again"))
     } else {
         Ok(())
     }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(format!("cannot listen on {address}: {error}; choose another address with {flag}"))
+    })
 }
 
 /// How to connect as each role.

@@ -21,6 +21,7 @@ use super::draft::{Draft, Progress, Unit, has_keys_of};
 use super::incoming::Prepared;
 use super::writer::{Doubt, Failed, Job, failed};
 use super::{LOADS_MAX, Mode, Outcome, Shared, Unavailable};
+use crate::metrics::Stage;
 
 /// A quiet ledger commits a group a day, and more often where policy's gap is shorter.
 const DAY_S: u64 = 86_400;
@@ -50,7 +51,8 @@ impl Attempt<'_> {
             items.flat_map(|item| item.keys.iter().cloned()).chain([Key::Charter, Key::Policy]).collect();
         let clock = self.shared.now();
         let limit = self.shared.settings.lapse_limit;
-        let opened = self.connection.begin(clock, limit, keys.into_iter().collect()).await.map_err(failed)?;
+        let begun = self.connection.begin(clock, limit, keys.into_iter().collect());
+        let opened = self.shared.metrics.timed(Stage::Load, begun).await.map_err(failed)?;
         let Opened { head, due, loaded } = opened;
         if head.forked {
             return Err(Failed::Stop(Unavailable::LogForked));
@@ -167,7 +169,7 @@ impl Attempt<'_> {
         let mut progress = Progress::default();
         let (mut place, mut loads) = (progress.place(), 0);
         loop {
-            let missing = draft.advance(units, &mut progress);
+            let missing = self.shared.metrics.time(Stage::Decide, || draft.advance(units, &mut progress));
             if missing.is_empty() {
                 return Ok(progress.outcomes);
             }
@@ -177,7 +179,8 @@ impl Attempt<'_> {
                 tracing::error!(?missing, "a guard still lacks keys after every load");
                 return Err(Failed::Stop(Unavailable::Internal));
             }
-            let loaded = self.connection.load(missing).await.map_err(failed)?;
+            let loaded = self.shared.metrics.timed(Stage::Load, self.connection.load(missing));
+            let loaded = loaded.await.map_err(failed)?;
             draft.load(loaded, &mut progress);
         }
     }
@@ -230,8 +233,12 @@ impl Attempt<'_> {
         let (rows, after) = draft.finish();
         // The publisher of this process is told without the database.
         let tell = !*self.shared.publishes.borrow();
-        match self.connection.commit(rows, before, &after, tell).await {
-            Ok(()) => Ok(appended),
+        let commit = self.connection.commit(rows, before, &after, tell);
+        match self.shared.metrics.timed(Stage::Commit, commit).await {
+            Ok(()) => {
+                self.shared.metrics.committed(after.size);
+                Ok(appended)
+            }
             Err(CommitError::NotCommitted(error)) => Err(failed(error)),
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
