@@ -2,6 +2,7 @@
 //! payments. None of them tells whose payments these were.
 
 mod metrics;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};

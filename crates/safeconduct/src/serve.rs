@@ -5,6 +5,7 @@
 //! error.
 
 mod keys;
+mod traces;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,7 +30,10 @@ use store::pool::PoolSizes;
 use store::queries::{self, lists};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use traces::Traces;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::error::{Error, Result};
 use crate::{context, ui};
@@ -77,6 +81,9 @@ pub struct ServeArgs {
     /// Where to answer what is counted (GET /metrics), for a monitor of your own; never the public address
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
+    /// A collector of traces, by OTLP over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
@@ -84,7 +91,8 @@ pub struct ServeArgs {
 
 /// Runs the service until it is told to stop.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
-    log_to_stderr();
+    let traces = args.otlp.as_deref().map(Traces::to).transpose()?;
+    log_to_stderr(traces.as_ref());
     let (mut server, connections) = match url(args.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
         Some(service) => (None, Connections::external(&args, service)?),
         None => {
@@ -101,6 +109,9 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
+    }
+    if let Some(traces) = traces {
+        traces.stop();
     }
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -327,11 +338,14 @@ async fn gone(server: Option<&mut Embedded>) {
     }
 }
 
-fn log_to_stderr() {
+fn log_to_stderr(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_env("SAFECONDUCT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    // A line says all that it has to say; the spans around it are for traces.
+    let log = log.with_current_span(false).with_span_list(false).with_filter(filter);
+    let all = tracing_subscriber::registry().with(traces.map(Traces::layer)).with(log);
     // Another one is there already where the service runs beside something else in one process.
-    let _ = log.with_writer(std::io::stderr).try_init();
+    let _ = all.try_init();
 }
 
 /// An error with its causes, each once.
