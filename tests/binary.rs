@@ -10,11 +10,16 @@ pub fn safeconduct() -> &'static PathBuf {
     BUILT.get_or_init(|| {
         let root = root();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "-p", "safeconduct"])
-            .current_dir(&root)
-            .status()
-            .expect("cargo runs");
+        let mut build = Command::new(cargo);
+        // `ring` builds itself anew, and all that is above it, when these differ from those of the last build.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&*name);
+            }
+        }
+        let build = build.args(["build", "--quiet", "-p", "safeconduct"]).current_dir(&root);
+        let status = build.status().expect("cargo runs");
         assert!(status.success(), "safeconduct does not build");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         target.join("debug/safeconduct")

@@ -15,6 +15,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::Value as Json;
 
+use tests::world::policy;
+
 use super::{Observed, assert_anonymous, every_id, whole_life};
 
 /// A collector of OTLP over HTTP.
@@ -161,7 +163,8 @@ fn a_collector_that_is_away_harms_no_payment() {
     // Taken, and given up again: nobody listens there.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut observed = Observed::start(&["--otlp", &format!("http://{nobody}")], "info");
-    whole_life(&mut observed.desk);
+    observed.desk.found(policy());
+    observed.desk.fund("1000.00");
     let log = observed.stop();
     assert!(log.contains("traces were not sent"), "{log}");
 }
