@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+# What we install for ourselves, cargo's subcommands among them.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 # Passphrases of the demo's and the tests' throw-away keys; yours are asked for at the terminal.
 DEMO_DIR ?= /tmp/safeconduct-demo
 
@@ -20,7 +22,7 @@ build: ## Build the program (target/debug/safeconduct)
 	$(CARGO) build -p safeconduct
 
 .PHONY: test
-test: postgresql openssl python lint ## Everything that must pass before a change lands
+test: postgresql openssl python lint deny ## Everything that must pass before a change lands
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -32,6 +34,10 @@ lint: ## Formatting and clippy
 .PHONY: fmt
 fmt: ## Format the sources
 	$(CARGO) fmt --all
+
+.PHONY: deny
+deny: target/tools/bin/cargo-deny ## Licences, banned crates and sources of what we depend on
+	$(CARGO) deny check --hide-inclusion-graph licenses bans sources
 
 # --- what the above need -------------------------------------------------------------------------------------------
 
@@ -56,3 +62,7 @@ target/python/.installed: tests/requirements.txt
 	python3 -m venv target/python
 	target/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
+
+target/tools/bin/cargo-deny: # Built once; it takes two to three minutes.
+	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+	rm -rf target/tools/build
