@@ -22,7 +22,7 @@ build: ## Build the program (target/debug/safeconduct)
 	$(CARGO) build -p safeconduct
 
 .PHONY: test
-test: postgresql openssl python lint deny ## Everything that must pass before a change lands
+test: postgresql openssl python systemd lint deny ## Everything that must pass before a change lands
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -52,6 +52,12 @@ postgresql: # The server's binaries; no server has to run.
 .PHONY: openssl
 openssl: # A test opens our keys with it.
 	@command -v openssl >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q openssl; }
+
+.PHONY: systemd
+systemd: # A test has it judge our unit; it need not run.
+	@command -v systemd-analyze >/dev/null || { \
+	    $(SUDO) apt-get update -q && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends systemd; }
 
 .PHONY: python
 python: target/python/.installed # Foreign implementations that the tests talk to.

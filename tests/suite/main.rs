@@ -6,6 +6,7 @@ mod authorisation;
 mod bad_input;
 mod choices;
 mod crash;
+mod deployed;
 mod evidence;
 mod foreign;
 mod golden_logs;
