@@ -7,6 +7,8 @@ CARGO ?= cargo
 export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 # Passphrases of the demo's and the tests' throw-away keys; yours are asked for at the terminal.
 DEMO_DIR ?= /tmp/safeconduct-demo
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 .PHONY: help
 help: ## What there is to make
@@ -34,6 +36,15 @@ lint: ## Formatting and clippy
 .PHONY: fmt
 fmt: ## Format the sources
 	$(CARGO) fmt --all
+
+.PHONY: fuzz
+fuzz: target/tools/bin/cargo-fuzz cxx ## Let libFuzzer loose on each parser for FUZZ_SECONDS, or on FUZZ_TARGETS alone
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "== $$target"; mkdir -p fuzz/corpus/$$target; \
+	    seeds=fuzz/seeds/$$target; [ -d $$seeds ] || seeds=tests/vectors/logs; \
+	    $(CARGO) fuzz run -s none $$target fuzz/corpus/$$target $$seeds -- \
+	        -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 2>&1 | tail -n 12; \
+	done
 
 .PHONY: deny
 deny: target/tools/bin/cargo-deny ## Licences, banned crates and sources of what we depend on
@@ -69,6 +80,14 @@ target/python/.installed: tests/requirements.txt
 	target/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
+.PHONY: cxx
+cxx: # libFuzzer is C++.
+	@command -v c++ >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q g++; }
+
 target/tools/bin/cargo-deny: # Built once; it takes two to three minutes.
 	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+	rm -rf target/tools/build
+
+target/tools/bin/cargo-fuzz: # Built once, in half a minute.
+	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/build cargo-fuzz@0.13.2
 	rm -rf target/tools/build

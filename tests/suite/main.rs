@@ -9,6 +9,7 @@ mod crash;
 mod deployed;
 mod evidence;
 mod foreign;
+mod fuzzed;
 mod golden_logs;
 mod http;
 mod life;

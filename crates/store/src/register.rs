@@ -82,16 +82,18 @@ pub fn read(path: &Path) -> Result<Option<RegisterState>, RegisterError> {
         Err(error) => return Err(io_at("read", path)(error)),
     };
     let damaged = |reason: String| RegisterError::Damaged { path: path.to_owned(), reason };
-    let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let whole = encode(&stored.state).map_err(io_at("encode", path))?;
-    if whole != bytes {
-        return Err(damaged("its digest does not match".to_owned()));
-    }
-    Ok(Some(stored.state))
+    parse(&bytes).map(Some).map_err(damaged)
+}
+
+/// What a register's bytes say, or in which way they are damaged.
+pub fn parse(bytes: &[u8]) -> Result<RegisterState, String> {
+    let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let whole = encode(&stored.state).map_err(|error| error.to_string())?;
+    if whole == bytes { Ok(stored.state) } else { Err("its digest does not match".to_owned()) }
 }
 
 /// The bytes of the file: one line of JSON.
-fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
+pub fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
     let digest = Digest::of(&serde_json::to_vec(state)?);
     let mut bytes = serde_json::to_vec(&Stored { state: state.clone(), digest })?;
     bytes.push(b'\n');
