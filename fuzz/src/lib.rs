@@ -157,7 +157,7 @@ pub fn proof(bytes: &[u8]) {
         let is_it =
             is_trivial || (new <= LEAVES && proof::consistency(old, new, &tree).is_ok_and(|it| it == given));
         assert_eq!(is_proved, is_it, "{old} before {new}");
-        let other = leaf(0);
+        let other = leaf(LEAVES);
         assert!(old == 0 || verify_consistency(old, other, new, root_of(new), &given).is_err());
     }
 }

@@ -99,7 +99,7 @@ fn the_seeds_are_those_of_the_vectors() {
     for (name, _) in TARGETS {
         let made = targets::seeds(name);
         let folder = root().join("fuzz/seeds").join(name);
-        if std::env::var_os("UPDATE_VECTORS").is_some() {
+        if std::env::var_os("UPDATE_VECTORS").is_some() && !made.is_empty() {
             fs::create_dir_all(&folder).unwrap();
             for (file, bytes) in &made {
                 fs::write(folder.join(file), bytes).unwrap();

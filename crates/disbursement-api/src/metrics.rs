@@ -4,7 +4,7 @@
 //! values (a route's pattern, a status, a refusal's code, a stage): no amount, no id of a case, a fund, a disbursement
 //! or a principal is ever one, and no metric tells what a fund has. `docs/operating/monitoring.md` lists all of them.
 //!
-//! The stages of a payment are timed here and are spans of a trace at the same time ([`Metrics::timed`]); where no
+//! The stages of a payment are timed here and are spans of a trace at the same time (`Metrics::timed`); where no
 //! exporter listens, a span costs a comparison. The spans' target is [`TRACE`]; they have the same closed values.
 
 mod process;
