@@ -1,5 +1,8 @@
 //! A service over real HTTP on a random port, with a clock that a test moves.
 
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,6 +45,18 @@ pub fn ledger_keys() -> Arc<LedgerKeys> {
         checkpoint: key("the ledger's checkpoints"),
         origin: "tests.example/log".parse().expect("an origin"),
     })
+}
+
+/// Puts those keys, encrypted, into a data directory, for the program itself to find.
+pub fn write_keys(data: &Path, passphrase: &str) {
+    DirBuilder::new().mode(0o700).recursive(true).create(data.join("keys")).expect("a directory");
+    let keys = ledger_keys();
+    for (name, key) in [("record", &keys.record), ("checkpoint", &keys.checkpoint)] {
+        let path = data.join(format!("keys/{name}.pem"));
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a file");
+        let pem = key.to_pkcs8_pem(passphrase).expect("a key file");
+        file.write_all(pem.as_bytes()).expect("it is written");
+    }
 }
 
 /// A running service. Dropping it stops it, and what it was asked to write is written before.

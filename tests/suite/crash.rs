@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +18,7 @@ use signing::digest::Digest;
 use tests::binary::safeconduct;
 use tests::cluster::{say, scratch};
 use tests::people::Person;
-use tests::service::{Clock, ledger_keys};
+use tests::service::{Clock, ledger_keys, write_keys};
 use tests::world::{Desk, evidence, get_unsigned, id, new_life, policy, try_get_from, try_post_to};
 
 use crate::choices::Choices;
@@ -60,14 +59,7 @@ impl Ground {
     /// With the keys of the tests' ledgers.
     fn with_keys() -> Ground {
         let ground = Ground::bare();
-        let data = &ground.data;
-        fs::DirBuilder::new().mode(0o700).create(data.join("keys")).unwrap();
-        let keys = ledger_keys();
-        for (name, key) in [("record", &keys.record), ("checkpoint", &keys.checkpoint)] {
-            let path = data.join(format!("keys/{name}.pem"));
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
-            file.write_all(key.to_pkcs8_pem(PASSPHRASE).unwrap().as_bytes()).unwrap();
-        }
+        write_keys(&ground.data, PASSPHRASE);
         ground
     }
 

@@ -64,11 +64,12 @@ pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
 
 pub use attempt::reopen::{ReopenError, Reopened, Reopening, complete_tiles};
 
+use crate::metrics::{Metrics, Stage};
 use crate::publisher::Publisher;
 pub(crate) use draft::has_keys_of;
 use incoming::{Incoming, Prepared};
 pub(crate) use writer::fence;
-use writer::{Job, Writer};
+use writer::{Job, Waits, Writer};
 
 /// How often a group's keys are loaded before a record is taken to ask for ever: no guard has more than three steps.
 const LOADS_MAX: u32 = 3;
@@ -138,6 +139,7 @@ pub(crate) struct Shared {
     pub publishes: watch::Sender<bool>,
     /// Enrolled keys by id. A key's bytes never change; whether it is valid is for the rules, under the head's lock.
     known_keys: RwLock<HashMap<KeyId, PublicKey>>,
+    pub metrics: Metrics,
 }
 
 impl Shared {
@@ -193,6 +195,7 @@ impl Pipeline {
             grown: Notify::new(),
             publishes: watch::Sender::new(false),
             known_keys: RwLock::default(),
+            metrics: Metrics::new(),
         });
         let (queue, jobs) = mpsc::unbounded_channel();
         let stop = Arc::new(Notify::new());
@@ -219,7 +222,8 @@ impl Pipeline {
             TryAcquireError::Closed => Unavailable::ShuttingDown,
             TryAcquireError::NoPermits => Unavailable::QueueFull,
         })?;
-        let incoming = incoming::prepare(&self.shared, envelopes).await?;
+        let prepared = incoming::prepare(&self.shared, envelopes);
+        let incoming = self.shared.metrics.timed(Stage::Verify, prepared).await?;
         let mut outcomes = vec![Outcome::NotTried; incoming.len()];
         let mut places = Vec::new();
         let mut items: Vec<Prepared> = Vec::new();
@@ -240,14 +244,14 @@ impl Pipeline {
             return Ok(Submitted { outcomes, checkpoint: None });
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { items, mode, answer, _room: room };
+        let job = Job { items, mode, answer, _room: room, waits: Waits::begin() };
         self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
         // Without an answer the writer is gone, and what became of the job is not known.
         let answers = answered.await.map_err(|_| Unavailable::Unknown)??;
         for (index, outcome) in places.into_iter().zip(answers) {
             outcomes[index] = outcome;
         }
-        let checkpoint = self.receipt(&outcomes).await;
+        let checkpoint = self.shared.metrics.timed(Stage::Receipt, self.receipt(&outcomes)).await;
         Ok(Submitted { outcomes, checkpoint })
     }
 
@@ -298,6 +302,21 @@ impl Pipeline {
     /// Why nothing is written at present, where the publisher found a reason.
     pub fn halted(&self) -> Option<Unavailable> {
         *self.shared.halted.borrow()
+    }
+
+    /// How many instructions wait or are being written.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.shared.settings.queue_limit.saturating_sub(self.room.available_permits()) as u64
+    }
+
+    /// Whether this process is the one that signs heads.
+    pub(crate) fn is_publisher(&self) -> bool {
+        *self.shared.publishes.borrow()
+    }
+
+    /// What was counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Takes no more submissions, finishes what is queued, publishes the last head, and returns when that is done.

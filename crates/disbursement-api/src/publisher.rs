@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use signing::digest::Digest;
 use store::follower::Follower;
-use store::log::{self, SignedHead};
+use store::log::{self, Head, SignedHead};
 use store::register::{self, Epoch, Register, RegisterError, RegisterState};
 use store::session::{News, Session};
 use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
+use crate::metrics::Stage;
 use crate::pipeline::{Shared, Unavailable};
 use tail::Tail;
 
@@ -215,6 +216,7 @@ async fn publish(
     if head.forked {
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
+    shared.metrics.committed(head.size);
     let held = match register {
         Some(register) => register.read()?,
         None => None,
@@ -240,14 +242,31 @@ async fn publish(
         (None, None) if head.size == 0 => return Ok(None),
         (None, None) => Tail::begin(shared, session).await?,
     };
+    let is_new = head.size > now.state.size;
+    let sign = sign(shared, register, session, &mut now, (&head, next), latest);
+    let signed = if is_new { shared.metrics.timed(Stage::Publish, sign).await? } else { sign.await? };
+    *tail = Some(now);
+    Ok(Some(signed))
+}
+
+/// Checks a head, signs it and stores its checkpoint; where it was signed before, makes sure that this is stored.
+async fn sign(
+    shared: &Shared,
+    register: &mut Option<Register>,
+    session: &Follower,
+    now: &mut Tail,
+    (head, next): (&Head, Vec<Digest>),
+    latest: Option<SignedHead>,
+) -> Result<SignedHead, Trouble> {
+    let client = session.client();
     let before = now.state.clone();
     let extended = if head.size > before.size {
         // Sent together: the wait for a standby costs no round trip of its own.
-        let (extended, replicated) = tokio::join!(now.extend(session, &head, next), session.replicated());
+        let (extended, replicated) = tokio::join!(now.extend(session, head, next), session.replicated());
         replicated?;
         extended?
     } else {
-        now.extend(session, &head, next).await?
+        now.extend(session, head, next).await?
     };
     if !extended {
         tracing::error!(
@@ -272,8 +291,7 @@ async fn publish(
     if latest.as_ref() != Some(&signed) {
         session.store_checkpoint(&signed).await?;
     }
-    *tail = Some(now);
-    Ok(Some(signed))
+    Ok(signed)
 }
 
 /// Comes true when the server of this epoch is not the newest any more.
@@ -311,6 +329,7 @@ async fn write(register: &mut Option<Register>, state: RegisterState) -> Result<
 
 /// Tells whoever waits for a receipt.
 fn announce(shared: &Shared, head: SignedHead) {
+    shared.metrics.published(head.size);
     shared.checkpoint.send_if_modified(|known| {
         let is_newer = known.as_ref().is_none_or(|known| known.size < head.size);
         if is_newer {

@@ -5,6 +5,7 @@
 //! error.
 
 pub(crate) mod keys;
+mod traces;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use disbursement_api::app::{self, App, router};
+use disbursement_api::metrics;
 use disbursement_api::pipeline::{self, LedgerKeys, Pipeline};
 use ledger::time::Timestamp;
 use programme::Key;
@@ -28,7 +30,10 @@ use store::queries::{self, lists};
 use store::{Databases, Transport};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use traces::Traces;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::error::{Error, Result};
 use crate::{context, recovery, ui};
@@ -63,6 +68,12 @@ pub struct ServeArgs {
     /// Where our own PostgreSQL archives its WAL, on another disk: for backup and restore
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     archive: Option<PathBuf>,
+    /// Where to answer what is counted (GET /metrics), for a monitor of your own; never the public address
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+    /// A collector of traces, by OTLP over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
@@ -124,7 +135,8 @@ impl DatabaseArgs {
 
 /// Runs the service until it is told to stop.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
-    log_to_stderr();
+    let traces = args.otlp.as_deref().map(Traces::to).transpose()?;
+    log_to_stderr(traces.as_ref());
     recovery::refuse_restored(&args.data)?;
     let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
@@ -134,6 +146,9 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
+    }
+    if let Some(traces) = traces {
+        traces.stop();
     }
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -153,9 +168,11 @@ async fn serve(
     if let Some(charter) = &charter {
         same_keys(charter, &keys)?;
     }
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Error::new(format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))
-    })?;
+    let listener = listen(args.listen, "--listen").await?;
+    let for_metrics = match args.metrics {
+        Some(address) => Some(listen(address, "--metrics").await?),
+        None => None,
+    };
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
     let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
     let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..pipeline::Settings::default() };
@@ -163,6 +180,14 @@ async fn serve(
     let app = App::new(pipeline.clone(), databases, &keys, context::now, app::Settings::new(&url));
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
+    // It answers until the last: a stop that takes long is to be seen.
+    let observed = match for_metrics {
+        Some(listener) => {
+            ui::line(format!("metrics         http://{}/metrics", listener.local_addr()?));
+            tokio::spawn(app::serve(listener, metrics::router(pipeline.clone()), std::future::pending()))
+        }
+        None => tokio::spawn(std::future::ready(())),
+    };
     announce(&url, &keys, charter.as_ref());
 
     let mut lost = false;
@@ -177,11 +202,18 @@ async fn serve(
     };
     app::serve(listener, router(app), stop).await;
     pipeline.shutdown().await;
+    observed.abort();
     if lost {
         Err(Error::new("the database's server ended; see postgres.log, and start the service again"))
     } else {
         Ok(())
     }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(format!("cannot listen on {address}: {error}; choose another address with {flag}"))
+    })
 }
 
 /// How to connect as each role.
@@ -363,11 +395,14 @@ async fn gone(server: Option<&mut Embedded>) {
     }
 }
 
-pub(crate) fn log_to_stderr() {
+pub(crate) fn log_to_stderr(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_env("SAFECONDUCT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    // A line says all that it has to say; the spans around it are for traces.
+    let log = log.with_current_span(false).with_span_list(false).with_filter(filter);
+    let all = tracing_subscriber::registry().with(traces.map(Traces::layer)).with(log);
     // Another one is there already where the service runs beside something else in one process.
-    let _ = log.with_writer(std::io::stderr).try_init();
+    let _ = all.try_init();
 }
 
 /// An error with its causes, each once.

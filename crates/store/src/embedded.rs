@@ -302,6 +302,8 @@ fn server_settings(data_dir: &Path, socket: &Path, settings: &Settings) -> Vec<O
         "fsync=on",
         "full_page_writes=on",
         "synchronous_commit=on",
+        // Memory is never writable and executable at once, so that the service may be confined to that.
+        "jit=off",
         "timezone=UTC",
         "log_timezone=UTC",
         "log_destination=stderr",
@@ -481,6 +483,7 @@ pub(crate) mod tests {
             ("fsync", "on"),
             ("synchronous_commit", "on"),
             ("data_checksums", "on"),
+            ("jit", "off"),
             ("listen_addresses", ""),
             ("shared_buffers", "128MB"),
         ] {

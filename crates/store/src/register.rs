@@ -116,7 +116,19 @@ pub fn read(path: &Path) -> Result<Option<RegisterState>, RegisterError> {
     Ok(newest(path)?.map(|stored| stored.state))
 }
 
-/// The newer of the slots that are whole: the other may be one that a crash left half written.
+/// What a register's bytes say, or in which way they are damaged.
+pub fn parse(bytes: &[u8]) -> Result<RegisterState, &'static str> {
+    newest_in(bytes).map(|stored| stored.state)
+}
+
+/// The bytes of a file that is made anew.
+pub fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
+    let slots = [0, 1].map(|sequence| Stored::of(sequence, state.clone())?.encode());
+    let [first, second] = slots;
+    Ok([first?, second?].concat())
+}
+
+/// What is newest in the file.
 fn newest(path: &Path) -> Result<Option<Stored>, RegisterError> {
     let mut tries = TRIES;
     loop {
@@ -126,21 +138,26 @@ fn newest(path: &Path) -> Result<Option<Stored>, RegisterError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_at("read", path)(error)),
         };
-        let damaged =
-            |reason: &str| RegisterError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
-        if bytes.len() != 2 * SLOT {
-            return Err(damaged("it has not the size of two slots"));
-        }
-        let slots = bytes.chunks(SLOT).enumerate();
-        // A slot that stands in the other's place was copied there.
-        let whole =
-            slots.filter_map(|(place, slot)| Stored::decode(slot).filter(|stored| slot_of(stored) == place));
-        match whole.max_by_key(|stored| stored.sequence) {
-            Some(newest) => return Ok(Some(newest)),
-            None if tries == 0 => return Err(damaged("neither slot is whole")),
-            None => {}
+        match newest_in(&bytes) {
+            Ok(newest) => return Ok(Some(newest)),
+            Err(reason) if tries == 0 => {
+                return Err(RegisterError::Damaged { path: path.to_owned(), reason: reason.to_owned() });
+            }
+            Err(_) => {}
         }
     }
+}
+
+/// The newer of the slots that are whole: the other may be one that a crash left half written.
+fn newest_in(bytes: &[u8]) -> Result<Stored, &'static str> {
+    if bytes.len() != 2 * SLOT {
+        return Err("it has not the size of two slots");
+    }
+    let slots = bytes.chunks(SLOT).enumerate();
+    // A slot that stands in the other's place was copied there.
+    let whole =
+        slots.filter_map(|(place, slot)| Stored::decode(slot).filter(|stored| slot_of(stored) == place));
+    whole.max_by_key(|stored| stored.sequence).ok_or("neither slot is whole")
 }
 
 /// The place of a write among the slots.
@@ -196,10 +213,7 @@ impl Register {
     fn create(&self, state: &RegisterState) -> io::Result<()> {
         let temporary = with_suffix(&self.path, ".new");
         let file = File::create(&temporary)?;
-        for sequence in 0..2 {
-            let slot = Stored::of(sequence, state.clone())?;
-            file.write_all_at(&slot.encode()?, (slot_of(&slot) * SLOT) as u64)?;
-        }
+        file.write_all_at(&encode(state)?, 0)?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use ledger::id::DisbursementId;
@@ -67,6 +68,8 @@ pub struct Writer {
     lock: Statement,
     due: Statement,
     writes: HashMap<&'static str, Statement>,
+    /// Since the last group began.
+    round_trips: AtomicU32,
 }
 
 impl Writer {
@@ -79,12 +82,21 @@ impl Writer {
             writes.insert(sql, client.prepare(sql).await?);
         }
         let loader = Loader::prepare(client).await?;
-        Ok(Writer { session, loader, lock, due, writes })
+        Ok(Writer { session, loader, lock, due, writes, round_trips: AtomicU32::new(0) })
     }
 
     /// Which server it writes to.
     pub fn epoch(&self) -> &Epoch {
         self.session.epoch()
+    }
+
+    /// How often the server was waited for since the last group began.
+    pub fn round_trips(&self) -> u32 {
+        self.round_trips.load(Ordering::Relaxed)
+    }
+
+    fn waits(&self) {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The connection, outside a transaction.
@@ -96,6 +108,7 @@ impl Writer {
     /// most is answered.
     pub async fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Result<Opened, StoreError> {
         let client = self.client();
+        self.round_trips.store(1, Ordering::Relaxed);
         let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
         let asked = async {
             Ok(tokio::join!(
@@ -117,17 +130,20 @@ impl Writer {
     pub async fn all_due(&self, before: Timestamp) -> Result<Vec<(DisbursementId, Timestamp)>, StoreError> {
         const SQL: &str = "SELECT disbursement, expires FROM disbursements WHERE can_lapse AND expires < $1 \
                            ORDER BY expires, disbursement";
+        self.waits();
         let rows = self.client().query(SQL, &[&before.unix()]).await?;
         rows.iter().map(due_of).collect()
     }
 
     /// Loads further keys: one round trip.
     pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
+        self.waits();
         within_limit(self.loader.load(self.client(), keys)).await
     }
 
     /// Ends a group without a trace.
     pub async fn roll_back(&self) -> Result<(), StoreError> {
+        self.waits();
         within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
     }
 
@@ -160,6 +176,7 @@ impl Writer {
         after: &Head,
         tell: bool,
     ) -> Result<(), CommitError> {
+        self.waits();
         let client = self.client();
         let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
         let mut writes = Vec::with_capacity(statements.len());

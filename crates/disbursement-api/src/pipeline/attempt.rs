@@ -21,6 +21,7 @@ use super::draft::{Draft, Progress, Unit, has_keys_of};
 use super::incoming::Prepared;
 use super::writer::{Doubt, Failed, Job, failed};
 use super::{LOADS_MAX, Mode, Outcome, Shared, Unavailable};
+use crate::metrics::Stage;
 
 pub(super) mod reopen;
 
@@ -65,7 +66,8 @@ impl Attempt<'_> {
         let clock = self.shared.now();
         let limit = self.shared.settings.lapse_limit;
         let keys = warm.as_ref().map_or_else(|| first.clone(), |warm| warm.lacks(&first));
-        let opened = self.connection.begin(clock, limit, keys).await.map_err(failed)?;
+        let begun = self.connection.begin(clock, limit, keys);
+        let opened = self.shared.metrics.timed(Stage::Load, begun).await.map_err(failed)?;
         let Opened { head, due, loaded } = opened;
         if head.forked {
             return Err(Failed::Stop(Unavailable::LogForked));
@@ -189,7 +191,7 @@ impl Attempt<'_> {
         let mut progress = Progress::default();
         let (mut place, mut loads) = (progress.place(), 0);
         loop {
-            let missing = draft.advance(units, &mut progress);
+            let missing = self.shared.metrics.time(Stage::Decide, || draft.advance(units, &mut progress));
             if missing.is_empty() {
                 return Ok(progress.outcomes);
             }
@@ -199,8 +201,8 @@ impl Attempt<'_> {
                 tracing::error!(?missing, "a guard still lacks keys after every load");
                 return Err(Failed::Stop(Unavailable::Internal));
             }
-            let loaded = self.connection.load(missing).await.map_err(failed)?;
-            draft.load(loaded);
+            let loaded = self.shared.metrics.timed(Stage::Load, self.connection.load(missing));
+            draft.load(loaded.await.map_err(failed)?);
         }
     }
 
@@ -252,8 +254,10 @@ impl Attempt<'_> {
         let (rows, after, state) = draft.finish();
         // The publisher of this process is told without the database.
         let tell = !*self.shared.publishes.borrow();
-        match self.connection.commit(rows, before, &after, tell).await {
+        let commit = self.connection.commit(rows, before, &after, tell);
+        match self.shared.metrics.timed(Stage::Commit, commit).await {
             Ok(()) => {
+                self.shared.metrics.committed(after.size);
                 let warm = (state.len() <= WARM_MAX).then_some(Warm { head: after, state });
                 Ok(Appended { warm, ..appended })
             }

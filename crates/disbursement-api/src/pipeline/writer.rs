@@ -9,11 +9,14 @@ use store::register::{self, Epoch, RegisterState};
 use store::{Fault, StoreError, log};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
-use super::attempt::{Attempt, Warm};
+use super::attempt::{Appended, Attempt, Warm};
 use super::clock::Confirmed;
 use super::incoming::Prepared;
 use super::{Mode, Outcome, Shared, Unavailable};
+use crate::metrics::{Stage, TRACE};
 
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +28,19 @@ pub(super) struct Job {
     pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
     /// Its place in the queue, free again when it is answered.
     pub _room: OwnedSemaphorePermit,
+    pub waits: Waits,
+}
+
+/// Since when a job waits, and in whose trace.
+pub(super) struct Waits {
+    since: Instant,
+    asked: Span,
+}
+
+impl Waits {
+    pub(super) fn begin() -> Waits {
+        Waits { since: Instant::now(), asked: Span::current() }
+    }
 }
 
 /// The task.
@@ -44,6 +60,8 @@ pub(super) struct Writer {
     is_up: bool,
     /// Whether more has to lapse than the last group took.
     has_more: bool,
+    /// What the last attempt took.
+    round_trips: u32,
 }
 
 /// Why an attempt to append a group ended.
@@ -84,6 +102,7 @@ impl Writer {
             saw_register: false,
             is_up: true,
             has_more: false,
+            round_trips: 0,
         }
     }
 
@@ -118,6 +137,9 @@ impl Writer {
                     break;
                 }
                 group.push_back(job);
+            }
+            for job in &group {
+                self.shared.metrics.took(Stage::Queue, job.waits.since.elapsed());
             }
             if group.is_empty() {
                 self.tick().await;
@@ -266,7 +288,22 @@ impl Writer {
         Ok(())
     }
 
+    /// One attempt, observed.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+        let instructions = jobs.iter().map(|job| job.items.len()).sum();
+        let span = tracing::debug_span!(target: TRACE, "append_group", instructions, round_trips = Empty);
+        for job in jobs {
+            span.follows_from(&job.waits.asked);
+        }
+        self.round_trips = 0;
+        let result = self.append(jobs).instrument(span.clone()).await;
+        span.record("round_trips", self.round_trips);
+        let written = result.as_ref().map(|appended| appended.is_written).map_err(Failed::reason);
+        self.shared.metrics.group(written, instructions, self.round_trips);
+        Ok(result?.answers)
+    }
+
+    async fn append(&mut self, jobs: &[Job]) -> Result<Appended, Failed> {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
         }
@@ -289,17 +326,18 @@ impl Writer {
             Err(Failed::Lost | Failed::Doubt(_)) => false,
             Err(Failed::Refused | Failed::Stop(_)) => connection.roll_back().await.is_ok(),
         };
+        self.round_trips = connection.round_trips();
         if is_clean {
             self.connection = Some(connection);
         }
-        let appended = result?;
+        let mut appended = result?;
         self.has_more = appended.has_more;
-        self.warm = appended.warm;
+        self.warm = appended.warm.take();
         if appended.is_written {
             self.confirmed.used();
             self.shared.grown.notify_one();
         }
-        Ok(appended.answers)
+        Ok(appended)
     }
 }
 

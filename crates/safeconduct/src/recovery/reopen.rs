@@ -38,7 +38,7 @@ pub struct ReopenArgs {
 
 /// Reopens a log.
 pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
-    log_to_stderr();
+    log_to_stderr(None);
     let data = args.data.as_path();
     if !data.join(MARKER).exists() || !data.join(RESTORED).exists() {
         return Err(Error::new(format!(

@@ -54,7 +54,7 @@ fn target(text: &str) -> std::result::Result<Target, String> {
 
 /// Restores and judges.
 pub fn restore(args: RestoreArgs) -> Result<ExitCode> {
-    log_to_stderr();
+    log_to_stderr(None);
     let mut kept = notes(&args.checkpoint)?;
     let mut registered = None;
     if let Some(path) = &args.register {
