@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use disbursement_api::limits::Limits;
 use store::Databases;
 use store::embedded::{Embedded, find_server};
 use store::pool::PoolSizes;
@@ -124,9 +125,9 @@ impl Database {
         Database { name: self.name.clone(), socket_dir: Some(socket_dir.to_owned()) }
     }
 
-    /// The service's pools, small.
+    /// The service's pools.
     pub fn pools(&self) -> Databases {
-        Databases::new(|role| self.config(role), PoolSizes::default()).expect("pools")
+        Databases::new(|role| self.config(role), PoolSizes::from(&Limits::default().database)).expect("pools")
     }
 
     /// A copy of it as it is now, as a backup would be. Its services must have stopped.

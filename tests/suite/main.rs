@@ -11,6 +11,8 @@ mod foreign;
 mod golden_logs;
 mod http;
 mod life;
+mod limits;
+mod openapi;
 mod oracle;
 mod pipeline;
 mod readme;

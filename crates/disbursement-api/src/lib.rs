@@ -5,13 +5,18 @@
 //! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
 //! | `publisher` | checks what was committed and signs its head |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
+//! | [`openapi`] | the same interface described for programs, made from the list of routes |
+//! | [`limits`], `places` | how much is taken at most, and how much of it from one principal |
 //! | [`problem`] | what a caller is told when something is not done |
 //!
 //! There is no rule about money here (that is `programme`) and no SQL (that is `store`).
 
 pub mod app;
 mod auth;
+pub mod limits;
+pub mod openapi;
 pub mod pipeline;
+mod places;
 pub mod problem;
 mod publisher;
 pub mod routes;

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use clap::Args;
 use disbursement_api::app::{self, App, router};
+use disbursement_api::limits::Limits;
 use disbursement_api::pipeline::{self, LedgerKeys, Pipeline};
 use ledger::time::Timestamp;
 use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
-use signing::keys::PublicKey;
+use signing::keys::{PublicKey, SecretKey};
 use store::Databases;
 use store::embedded::{self, Embedded};
 use store::migrate::{self, Config};
@@ -73,6 +74,9 @@ pub struct ServeArgs {
     /// The directory of `postgres` and `initdb`; else the newest that the system has
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     postgres_bin: Option<PathBuf>,
+    /// The limits, all of them, in a file such as config/limits.toml; else that one
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
@@ -81,6 +85,7 @@ pub struct ServeArgs {
 /// Runs the service until it is told to stop.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
     log_to_stderr();
+    let limits = limits(args.limits.as_deref())?;
     let (mut server, connections) = match url(args.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
         Some(service) => (None, Connections::external(&args, service)?),
         None => {
@@ -93,7 +98,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     // Beside a server of our own, we hold the data directory's lock by now.
     let (record, checkpoint) = keys::open(&args.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&args, connections, record, checkpoint, server.as_mut()));
+    let served = runtime.block_on(serve(&args, &limits, connections, (record, checkpoint), server.as_mut()));
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
@@ -103,14 +108,14 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
 
 async fn serve(
     args: &ServeArgs,
+    limits: &Limits,
     connections: Connections,
-    record: signing::keys::SecretKey,
-    checkpoint: signing::keys::SecretKey,
+    (record, checkpoint): (SecretKey, SecretKey),
     server: Option<&mut Embedded>,
 ) -> Result<()> {
     connections.prepare(server.is_some()).await?;
-    let databases =
-        Databases::new(|role| connections.config(role), PoolSizes::default()).map_err(explained)?;
+    let sizes = PoolSizes::from(&limits.database);
+    let databases = Databases::new(|role| connections.config(role), sizes).map_err(explained)?;
     let charter = charter(&databases).await?;
     let origin = origin(args.origin.as_ref(), charter.as_ref(), checkpoint.public())?;
     let keys = Arc::new(LedgerKeys { record, checkpoint, origin });
@@ -122,9 +127,10 @@ async fn serve(
     })?;
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
     let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
-    let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..pipeline::Settings::default() };
+    let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..limits.into() };
     let pipeline = Pipeline::start(databases.clone(), Arc::clone(&keys), register, context::now, settings);
-    let app = App::new(pipeline.clone(), databases, &keys, context::now, app::Settings::new(&url));
+    let interface = app::Settings { limits: limits.http.clone(), ..app::Settings::new(&url) };
+    let app = App::new(pipeline.clone(), databases, &keys, context::now, interface);
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
     announce(&url, &keys, charter.as_ref());
@@ -139,7 +145,7 @@ async fn serve(
             }
         }
     };
-    app::serve(listener, router(app), stop).await;
+    app::serve(listener, router(app), &limits.http, stop).await;
     pipeline.shutdown().await;
     if lost {
         Err(Error::new("the database's server ended; see postgres.log, and start the service again"))
@@ -221,6 +227,14 @@ fn url(flag: Option<&str>, variable: &str) -> Result<Option<Config>> {
     let parsed = given.map(|url| url.parse::<Config>()).transpose();
     // The error's own words could hold a password.
     parsed.map_err(|_| Error::new(format!("the URL of the database ({variable}) is not one of PostgreSQL's: postgresql://role:password@host/database")))
+}
+
+/// The limits of a file, or those that are compiled in.
+fn limits(file: Option<&Path>) -> Result<Limits> {
+    let Some(file) = file else { return Ok(Limits::default()) };
+    let wrong = |error: &dyn std::fmt::Display| Error::new(format!("the limits in {}: {error}", shown(file)));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    Limits::parse(&text).map_err(|error| wrong(&error))
 }
 
 async fn charter(databases: &Databases) -> Result<Option<CharterState>> {

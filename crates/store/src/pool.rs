@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::session::Session;
 use crate::writer::Writer;
 
-/// How long a request waits for a connection.
+/// How long a task waits for a connection of its own.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// How many connections each pool may have.
@@ -24,12 +24,8 @@ pub struct PoolSizes {
     pub read: usize,
     /// For reads by agencies, under row-level security.
     pub agency: usize,
-}
-
-impl Default for PoolSizes {
-    fn default() -> PoolSizes {
-        PoolSizes { service: 4, read: 16, agency: 16 }
-    }
+    /// How long a request waits for one of them.
+    pub wait: Duration,
 }
 
 /// The database of one ledger, as the roles of the service see it. Clones share the pools.
@@ -53,8 +49,8 @@ impl Databases {
             Pool::builder(manager)
                 .max_size(size)
                 .runtime(Runtime::Tokio1)
-                .wait_timeout(Some(WAIT))
-                .create_timeout(Some(WAIT))
+                .wait_timeout(Some(sizes.wait))
+                .create_timeout(Some(sizes.wait))
                 .build()
         };
         Ok(Databases {

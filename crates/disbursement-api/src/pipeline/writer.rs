@@ -4,16 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::id::PrincipalId;
 use signing::keys::Signature;
 use store::register::{self, Epoch, RegisterState};
 use store::{Fault, StoreError, log};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::clock::Confirmed;
 use super::incoming::Prepared;
 use super::{Mode, Outcome, Shared, Unavailable};
+use crate::places::Taken;
 
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +26,7 @@ pub(super) struct Job {
     pub mode: Mode,
     pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
     /// Its place in the queue, free again when it is answered.
-    pub _room: OwnedSemaphorePermit,
+    pub _room: Taken<PrincipalId>,
 }
 
 /// The task.

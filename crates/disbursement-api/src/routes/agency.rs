@@ -13,16 +13,22 @@ use ledger::money::Money;
 use ledger::time::Timestamp;
 use serde::Serialize;
 use store::queries::agency::{self, AgencyCase, AgencyDisbursement, CaseReport, StatementLine};
+use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
 use crate::auth::Identity;
+use crate::openapi::types::{Amount, CurrencyCode, Day, Id, ScreeningState, StageName, Time};
 use crate::problem::{CASE_NOT_FOUND, Problem};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyCaseListed)]
 pub(super) struct AgencyCaseView {
+    #[schema(value_type = Id)]
     agency_ref: String,
+    #[schema(value_type = Day)]
     entered: String,
+    #[schema(value_type = ScreeningState)]
     screening: String,
 }
 
@@ -31,7 +37,7 @@ pub(super) async fn cases(
     Extension(Identity { principal }): Extension<Identity>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<AgencyCaseView>>, Problem> {
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let page = agency::cases(&mut app.databases().agency().await?, &principal, slice).await?;
     let view = |case: AgencyCase| AgencyCaseView {
         agency_ref: case.agency_ref,
@@ -41,32 +47,50 @@ pub(super) async fn cases(
     Ok(Json(page.map(view).into()))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyCase)]
 pub(super) struct CaseView {
+    #[schema(value_type = Id)]
     agency_ref: String,
+    #[schema(value_type = Time)]
     as_of: Timestamp,
     balances: Vec<BalanceView>,
     disbursements: Vec<DisbursementView>,
+    #[schema(value_type = Day)]
     entered: String,
+    #[schema(value_type = ScreeningState)]
     screening: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyBalance)]
 struct BalanceView {
+    #[schema(value_type = Amount)]
     approved: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Amount)]
     due: String,
+    #[schema(value_type = Amount)]
     paid: String,
+    #[schema(value_type = Amount)]
     released: String,
+    #[schema(value_type = Amount)]
     requested: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyDisbursement)]
 struct DisbursementView {
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = Id)]
     benefit: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     disbursement: String,
+    #[schema(value_type = StageName)]
     stage: String,
 }
 
@@ -119,13 +143,20 @@ fn disbursement_view(row: AgencyDisbursement) -> DisbursementView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatementLine)]
 pub(super) struct LineView {
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = Time)]
     at: Timestamp,
+    #[schema(value_type = Id)]
     benefit: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     disbursement: String,
+    #[schema(value_type = StageName)]
     event: String,
 }
 
@@ -135,7 +166,7 @@ pub(super) async fn statement(
     Named(agency_ref): Named<AgencyRef>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<LineView>>, Problem> {
-    let slice = paging.slice_by_position()?;
+    let slice = paging.slice_by_position(app.limits())?;
     let mut client = app.databases().agency().await?;
     let page = agency::statement(&mut client, &principal, &agency_ref, slice).await?;
     let view = |line: StatementLine| LineView {
