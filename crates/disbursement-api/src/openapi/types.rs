@@ -90,13 +90,13 @@ types! {
         "type": "object",
         "description": "RFC 9457; the codes are explained in docs/errors.md.",
         "properties": {
-            "code": {"type": "string", "pattern": "^[a-z_]+$"},
+            "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
             "detail": {"type": "string"},
             "index": {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
             "title": {"type": "string"},
             "transient": {"type": "boolean"},
-            "type": {"type": "string", "pattern": "^urn:safeconduct:problem:[a-z_]+$"}
+            "type": {"type": "string", "pattern": "^urn:safeconduct:problem:[a-z0-9_]+$"}
         },
         "required": ["code", "status", "title", "transient", "type"]
     };
