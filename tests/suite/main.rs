@@ -17,6 +17,7 @@ mod oracle;
 mod pipeline;
 mod readme;
 mod second;
+mod shutdown;
 mod tampered;
 mod tidy;
 mod two_services;
