@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use disbursement_api::limits::Limits;
 use store::embedded::{Embedded, find_server};
 use store::pool::PoolSizes;
 use store::{Databases, Transport};
@@ -126,9 +127,9 @@ impl Database {
         Database { name: self.name.clone(), socket_dir: Some(socket_dir.to_owned()) }
     }
 
-    /// The service's pools, small.
+    /// The service's pools.
     pub fn pools(&self) -> Databases {
-        Databases::new(&Transport::Sockets, |role| self.config(role), PoolSizes::default()).expect("pools")
+        Databases::new(&Transport::Sockets, |role| self.config(role), pool_sizes()).expect("pools")
     }
 
     /// A copy of it as it is now, as a backup would be. Its services must have stopped.
@@ -179,6 +180,11 @@ impl ConnectBlocking for tokio_postgres::Config {
     fn connect_blocking(self) -> postgres::Client {
         postgres::Config::from(self).connect(postgres::NoTls).expect("PostgreSQL answers")
     }
+}
+
+/// How many connections a service has by default.
+pub fn pool_sizes() -> PoolSizes {
+    PoolSizes::from(&Limits::default().database)
 }
 
 /// Says something in a test's output.

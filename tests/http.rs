@@ -73,7 +73,7 @@ pub fn post_raw(url: &str, body: &str) -> Answer {
 }
 
 /// The body of a submission.
-fn submission(envelopes: &[Envelope], mode: &str) -> String {
+pub fn submission(envelopes: &[Envelope], mode: &str) -> String {
     let instructions: Vec<Value> =
         envelopes.iter().map(|envelope| json!({"attachments": [], "envelope": envelope})).collect();
     json!({"instructions": instructions, "mode": mode}).to_string()

@@ -127,11 +127,15 @@ impl Service {
             );
             let mut interface = app::Settings::new(&url);
             adjust(&mut interface);
+            let limits = interface.limits.clone();
             let app = App::new(pipeline.clone(), databases, &keys, move || clock.now(), interface);
             let (stop, stopped) = oneshot::channel::<()>();
-            let served = tokio::spawn(app::serve(listener, router(app), async move {
-                let _ = stopped.await;
-            }));
+            let served = tokio::spawn(async move {
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                app::serve(listener, router(app), &limits, stopped).await;
+            });
             Service { url, runtime, pipeline, stop: Some(stop), served: Some(served) }
         })
     }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tests::binary::released;
+use tests::binary::{released, root};
 use tests::people::Person;
 use tests::service::{Clock, ledger_keys};
 use tests::world::try_get_from;
@@ -47,8 +47,12 @@ impl Process {
         let address = free.local_addr().expect("an address").to_string();
         drop(free);
         let log = File::create(data.join("service.log")).expect("a file");
+        let limits = data.join("limits.toml");
+        std::fs::write(&limits, limits_of_one_principal()).expect("a file");
         let service = Command::new(released())
-            .args(["serve", "--listen", &address, "--origin", keys.origin.as_str(), "--data"])
+            .args(["serve", "--listen", &address, "--origin", keys.origin.as_str(), "--limits"])
+            .arg(&limits)
+            .arg("--data")
             .arg(&data)
             .env("SAFECONDUCT_SERVICE_PASSPHRASE", PASSPHRASE)
             .env("SAFECONDUCT_LOG", "warn")
@@ -133,6 +137,21 @@ impl Drop for Process {
         let _ = self.service.wait();
         let _ = self.undertaker.wait();
     }
+}
+
+/// The limits of `config/limits.toml`, where everything comes from one principal: the load is.
+fn limits_of_one_principal() -> String {
+    let text = std::fs::read_to_string(root().join("config/limits.toml")).expect("the limits");
+    [
+        ("requests_per_principal = 64", "requests_per_principal = 512"),
+        ("instructions_per_principal = 2000", "instructions_per_principal = 10000"),
+        ("nonces_per_key = 250000", "nonces_per_key = 1000000"),
+    ]
+    .into_iter()
+    .fold(text, |text, (limit, other)| {
+        assert!(text.contains(limit), "config/limits.toml has no {limit}");
+        text.replace(limit, other)
+    })
 }
 
 /// A process that stops the service and removes its data when this one lets go of it or has ended, however that came.

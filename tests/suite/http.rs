@@ -3,6 +3,7 @@
 
 mod access;
 mod check;
+mod headers;
 mod log;
 mod logs;
 mod reads;

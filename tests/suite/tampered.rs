@@ -31,7 +31,9 @@ pub fn town() -> World {
 pub fn impatient(database: &Database, register: &Path, clock: &Clock) -> Service {
     let limit = Duration::from_secs(1);
     let settings = Settings { receipt_wait: limit, ..Settings::default() };
-    Service::adjusted(database, register, clock, settings, |interface| interface.bundle_timeout = limit)
+    Service::adjusted(database, register, clock, settings, |interface| {
+        interface.limits.bundle_timeout = limit
+    })
 }
 
 /// Does as a superuser does; it must find something to do.

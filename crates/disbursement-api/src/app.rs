@@ -1,11 +1,13 @@
 //! The service as one value, and the router that answers for it.
 //!
 //! Every answer, also one of a path that does not exist, goes through the same layers: its headers, a bound on how
-//! many requests are worked on at once, a bound on how long each may take, and one line in the log. That line has the
-//! method, the matched route, the status, the duration and who asked; never a path, a query string or a body, since
+//! many requests are worked on at once, a bound on how long each may take, and one line in the log. (Bytes that are no
+//! request at all are answered by `hyper`, with a bare status.) That line has the method, the matched route, the status, the duration and who asked; never a path, a query string or a body, since
 //! these hold case references.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,20 +19,24 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use records::scalar::Token;
 use signing::keys::PublicKey;
 use store::pool::Databases;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::auth::{Identity, Nonces, authorise};
+use crate::limits::{HttpLimits, Limits};
 use crate::metrics::TRACE;
 use crate::pipeline::{LedgerKeys, Pipeline};
+use crate::places::Places;
 use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN, Refused};
 use crate::routes::{ROUTES, Who};
 
@@ -39,29 +45,14 @@ use crate::routes::{ROUTES, Who};
 pub struct Settings {
     /// The URL by which clients reach the service, without a slash at the end: what they sign.
     pub public_url: String,
-    /// How long a body may take to arrive.
-    pub body_timeout: Duration,
-    /// How long an answer may take to begin.
-    pub answer_timeout: Duration,
-    /// How long a bundle waits for a checkpoint, and for its reader to take each part.
-    pub bundle_timeout: Duration,
-    /// The most requests that are worked on at once.
-    pub requests_max: usize,
-    /// The most bundles that are read at once.
-    pub bundles_max: usize,
+    /// How much it takes.
+    pub limits: HttpLimits,
 }
 
 impl Settings {
     /// The usual settings of a service at a URL.
     pub fn new(public_url: &str) -> Settings {
-        Settings {
-            public_url: public_url.trim_end_matches('/').to_owned(),
-            body_timeout: Duration::from_secs(10),
-            answer_timeout: Duration::from_secs(30),
-            bundle_timeout: Duration::from_secs(10),
-            requests_max: 256,
-            bundles_max: 2,
-        }
+        Settings { public_url: public_url.trim_end_matches('/').to_owned(), limits: Limits::default().http }
     }
 }
 
@@ -85,8 +76,10 @@ struct Inner {
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     started_at: Timestamp,
     nonces: Nonces,
-    requests: Semaphore,
-    bundles: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    /// Bytes of bodies that are not small.
+    bodies: Arc<Semaphore>,
+    bundles: Arc<Places<PrincipalId>>,
 }
 
 impl App {
@@ -109,9 +102,10 @@ impl App {
             names,
             started_at: clock(),
             clock: Box::new(clock),
-            nonces: Nonces::new(),
-            requests: Semaphore::new(settings.requests_max),
-            bundles: Arc::new(Semaphore::new(settings.bundles_max)),
+            nonces: Nonces::new(settings.limits.nonces, settings.limits.nonces_per_key),
+            requests: Arc::new(Semaphore::new(settings.limits.requests)),
+            bodies: Arc::new(Semaphore::new(settings.limits.bodies_bytes)),
+            bundles: Places::new(settings.limits.bundles, settings.limits.bundles_per_principal),
             settings,
         }))
     }
@@ -128,8 +122,19 @@ impl App {
         &self.0.names
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
+    pub(crate) fn limits(&self) -> &HttpLimits {
+        &self.0.settings.limits
+    }
+
+    /// Begins to work on a request, until what is returned is dropped.
+    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.0.requests).try_acquire_owned().map_err(|_| OVERLOADED.into())
+    }
+
+    /// Makes room for a body of this length, until what is returned is dropped.
+    pub(crate) fn make_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.0.bodies).try_acquire_many_owned(bytes).map_err(|_| OVERLOADED.into())
     }
 
     pub(crate) fn public_url(&self) -> &str {
@@ -148,8 +153,8 @@ impl App {
         &self.0.nonces
     }
 
-    pub(crate) fn bundles(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.bundles)
+    pub(crate) fn bundles(&self) -> &Arc<Places<PrincipalId>> {
+        &self.0.bundles
     }
 }
 
@@ -163,17 +168,23 @@ pub fn router(app: App) -> Router {
         }
         router = router.route(route.path, methods);
     }
+    router = router
+        .fallback(async || Problem::from(ROUTE_UNKNOWN))
+        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
+        .layer(middleware::from_fn_with_state(app.clone(), observe));
+    // A browser that got to an answer all the same keeps nothing of it, runs nothing in it and shows it nowhere else.
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
+    if app.public_url().starts_with("https://") {
+        router = router.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
+    }
     router
-        .fallback(async || Problem::from(ROUTE_UNKNOWN))
-        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
         .layer(header(header::CACHE_CONTROL, "no-store"))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::CONTENT_SECURITY_POLICY, "default-src 'none'"))
+        .layer(header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
         .layer(header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
         .with_state(app)
 }
 
@@ -191,11 +202,13 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
         target: TRACE, "request", otel.kind = "server", "http.request.method" = method, "http.route" = route,
         "http.response.status_code" = Empty,
     );
-    let response = match app.0.requests.try_acquire() {
-        Err(_) => Problem::from(OVERLOADED).into_response(),
-        Ok(_permit) => {
+    // What has a body is worked on when that has arrived: slow bodies shall not take the places of what is there.
+    let admitted = if request.method() == Method::POST { Ok(None) } else { app.admit().map(Some) };
+    let response = match admitted {
+        Err(problem) => problem.into_response(),
+        Ok(_place) => {
             let answer = next.run(request).instrument(span.clone());
-            tokio::time::timeout(app.settings().answer_timeout, answer)
+            tokio::time::timeout(app.limits().answer_timeout, answer)
                 .await
                 .unwrap_or_else(|_| Problem::from(REQUEST_TIMEOUT).into_response())
         }
@@ -218,19 +231,21 @@ async fn observe(State(app): State<App>, request: Request, next: Next) -> Respon
     response
 }
 
-/// How long a connection may take to send the head of its next request, and so how long it may idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests that were begun may take when the service stops.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECTIONS_MAX: usize = 1024;
-
 /// Serves a router until `stop` comes true; then takes no more requests, and returns when those under way are answered.
 ///
-/// `axum::serve` would do the same without a bound on connections, or on the time that a request's head may take.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// `axum::serve` would do the same without a bound on connections, on the time that a request's head may take, or on how
+/// long a client may leave an answer unread.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &HttpLimits,
+    stop: impl Future<Output = ()>,
+) {
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(limits.head_bytes);
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    // Of how many there are in all, the semaphore takes care.
+    let addresses = Places::new(usize::MAX, limits.connections_per_address);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -243,8 +258,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
             accepted = accept => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Of one connection, or of the system's limits, which pass.
                 tracing::warn!(%error, "a connection was not accepted");
@@ -252,12 +267,15 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
                 continue;
             }
         };
-        // Answers are small and whole: nothing is gained by waiting for more.
-        let _ = stream.set_nodelay(true);
+        let Ok(address) = addresses.take(1, HashMap::from([(network(peer.ip()), 1)])) else {
+            tracing::debug!("an address has as many connections as it may");
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(patient(stream, limits.write_timeout));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
-            let _permit = permit;
+            let _held = (permit, address);
             // A failure is the client's going away, or its bytes.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
@@ -265,7 +283,41 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         });
     }
     drop(listener);
-    if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(limits.stop_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off, as they took too long while the service was stopping");
+    }
+}
+
+/// A stream that fails when a client takes nothing of what is sent to it.
+fn patient(stream: TcpStream, write_timeout: Duration) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+    // Answers are small and whole: nothing is gained by waiting for more.
+    let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    Box::pin(stream)
+}
+
+/// Whoever has one IPv6 address has the rest of its network, too.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_for_its_network() {
+        for (address, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ] {
+            let of = |text: &str| text.parse::<IpAddr>().unwrap();
+            assert_eq!(network(of(address)), of(expected));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Writes are not authenticated here: the signature of each envelope is, in the pipeline.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use axum::body::HttpBody;
@@ -14,10 +14,12 @@ use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use programme::{Code, Refusal};
 use records::governance::Role;
+use signing::digest::Digest;
 use signing::http::{self, Unverified};
 use signing::keys::KeyId;
 
 use crate::app::App;
+use crate::places::Taken;
 use crate::problem::{
     BODY_UNEXPECTED, HTTP_NONCE_USED, HTTP_SIGNATURE_CREATED, HTTP_SIGNATURE_EXPIRED,
     HTTP_SIGNATURE_MALFORMED, Problem, TOO_MANY_REQUESTS,
@@ -25,6 +27,8 @@ use crate::problem::{
 
 /// By how much a request's `created` may differ from the service's time.
 const WINDOW_S: u64 = 60;
+/// How long a nonce is kept at least.
+const KEPT_S: u64 = 2 * WINDOW_S;
 const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// Who signed a request.
@@ -45,8 +49,8 @@ pub(crate) async fn authorise(
         Ok(signed) => signed,
         Err(problem) => return problem.into_response(),
     };
-    let identity = match identify(&app, signed).await {
-        Ok(identity) => identity,
+    let (identity, _open) = match identify(&app, signed).await {
+        Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
     let mut response = match require(&app, &identity, roles).await {
@@ -61,19 +65,22 @@ pub(crate) async fn authorise(
     response
 }
 
-async fn identify(app: &App, signed: Unverified) -> Result<Identity, Problem> {
+/// Who signed, and the request as one that is open on that principal's account.
+async fn identify(app: &App, signed: Unverified) -> Result<(Identity, Taken<PrincipalId>), Problem> {
     let now = app.now();
-    let key = app.pipeline().key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
-    signed.verify(&key.public)?;
-    // Only who holds the key may use up its nonces.
+    let known = app.pipeline().known_key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
+    signed.verify(&known.public)?;
+    // Only who holds the key may use up its nonces and its principal's share; whose is used up costs no query.
+    let open = app.pipeline().open(&known.principal)?;
     app.nonces().admit(signed.key_id, &signed.nonce, now)?;
+    let key = app.pipeline().key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
     if key.vetoed || key.until.is_some_and(|(_, until)| until <= now) {
         return Err(Code::KeyRevoked.into());
     }
     if key.from > now {
         return Err(Code::KeyNotYetValid.into());
     }
-    Ok(Identity { principal: key.principal })
+    Ok((Identity { principal: key.principal }, open))
 }
 
 fn parse(app: &App, request: &Request) -> Result<Unverified, Problem> {
@@ -127,72 +134,80 @@ async fn require(app: &App, identity: &Identity, roles: &[Role]) -> Result<(), P
 
 /// The nonces that were seen, so that a signed request is answered once.
 ///
-/// They are kept in memory, by each process for itself, and for as long as a signature that used one could still be
-/// taken: twice the window. That is enough because only reads are signed so. A write is idempotent by its instruction's
-/// digest; a read that is sent again changes nothing, and gives its answer to nobody who could not have kept the first
-/// one. See `docs/decisions/0003-nonces.md`.
+/// They are kept in memory, by each process for itself, and at least for as long as a signature that used one could
+/// still be taken: twice the window. That is enough because only reads are signed so. A write is idempotent by its
+/// instruction's digest; a read that is sent again changes nothing, and gives its answer to nobody who could not have
+/// kept the first one. See `docs/decisions/0003-nonces.md`.
 pub(crate) struct Nonces {
     seen: Mutex<Seen>,
     per_key_max: usize,
     total_max: usize,
 }
 
+/// Two generations: when the younger has gone on for as long as a nonce is kept, the older is forgotten as a whole.
 #[derive(Default)]
 struct Seen {
-    /// Of each key. An entry here is in `order` too.
-    nonces: HashMap<KeyId, HashSet<Box<str>>>,
-    /// In order of arrival, with the time from which each may be forgotten.
-    order: VecDeque<(Timestamp, KeyId, Box<str>)>,
+    young: Generation,
+    old: Generation,
+    /// When the younger one began.
+    since: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Generation {
+    nonces: HashSet<NonceId>,
+    by_key: HashMap<KeyId, usize>,
+}
+
+/// The beginning of the SHA-256 of a key's id and a nonce: nobody finds two of one id in the time that it is kept.
+type NonceId = [u8; 16];
+
+fn nonce_id(key: KeyId, nonce: &str) -> NonceId {
+    let digest = Digest::of(format!("{key} {nonce}"));
+    std::array::from_fn(|index| digest.as_bytes()[index])
 }
 
 impl Nonces {
-    /// Bounds for a service: some 500 requests a second of one key, and 100 MB of nonces at most.
-    pub(crate) fn new() -> Nonces {
-        Nonces::with_bounds(60_000, 500_000)
-    }
-
-    fn with_bounds(per_key_max: usize, total_max: usize) -> Nonces {
+    pub(crate) fn new(total_max: usize, per_key_max: usize) -> Nonces {
         Nonces { seen: Mutex::default(), per_key_max, total_max }
     }
 
     fn admit(&self, key: KeyId, nonce: &str, now: Timestamp) -> Result<(), Problem> {
+        let id = nonce_id(key, nonce);
         // No code that could panic runs under the lock.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.forget(now);
-        let total = seen.order.len();
-        let of_key = seen.nonces.get(&key);
-        if of_key.is_some_and(|nonces| nonces.contains(nonce)) {
+        let Seen { young, old, .. } = &mut *seen;
+        if young.nonces.contains(&id) || old.nonces.contains(&id) {
             return Err(HTTP_NONCE_USED.into());
         }
-        if of_key.is_some_and(|nonces| nonces.len() >= self.per_key_max) || total >= self.total_max {
+        let of_key = |generation: &Generation| generation.by_key.get(&key).copied().unwrap_or(0);
+        let is_full = of_key(young) + of_key(old) >= self.per_key_max
+            || young.nonces.len() + old.nonces.len() >= self.total_max;
+        if is_full {
             return Err(TOO_MANY_REQUESTS.into());
         }
-        // Out of range only at the end of time, when nothing has to be kept.
-        let forget_after = now.plus(2 * WINDOW_S).unwrap_or(now);
-        seen.nonces.entry(key).or_default().insert(nonce.into());
-        seen.order.push_back((forget_after, key, nonce.into()));
+        young.nonces.insert(id);
+        *young.by_key.entry(key).or_default() += 1;
         Ok(())
     }
 }
 
 impl Seen {
     fn forget(&mut self, now: Timestamp) {
-        while self.order.front().is_some_and(|(after, ..)| *after < now) {
-            let Some((_, key, nonce)) = self.order.pop_front() else { return };
-            if let Some(of_key) = self.nonces.get_mut(&key) {
-                of_key.remove(&nonce);
-                if of_key.is_empty() {
-                    self.nonces.remove(&key);
-                }
-            }
+        let since = *self.since.get_or_insert(now);
+        // None where the clock was set back, and then nothing is forgotten.
+        let age_s = now.since(since).unwrap_or(0);
+        if age_s > KEPT_S {
+            let young = std::mem::take(&mut self.young);
+            self.old = if age_s > 2 * KEPT_S { Generation::default() } else { young };
+            self.since = Some(now);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use signing::digest::Digest;
-
     use super::*;
 
     fn key(name: &str) -> KeyId {
@@ -205,28 +220,35 @@ mod tests {
 
     #[test]
     fn a_nonce_is_taken_once_by_each_key() {
-        let nonces = Nonces::new();
+        let nonces = Nonces::new(10, 10);
         let at = |s| Timestamp::from_unix(s).unwrap();
         assert_eq!(code(nonces.admit(key("a"), "n", at(0))), "ok");
         assert_eq!(code(nonces.admit(key("a"), "n", at(0))), "http_nonce_used");
         assert_eq!(code(nonces.admit(key("b"), "n", at(0))), "ok");
         // A signature of `created` 60 is still taken at 120.
         assert_eq!(code(nonces.admit(key("a"), "n", at(120))), "http_nonce_used");
-        assert_eq!(code(nonces.admit(key("a"), "n", at(121))), "ok");
+        assert_eq!(code(nonces.admit(key("b"), "m", at(121))), "ok");
+        assert_eq!(code(nonces.admit(key("a"), "n", at(241))), "http_nonce_used");
+        assert_eq!(code(nonces.admit(key("a"), "n", at(242))), "ok");
+        // A clock that is set back makes nothing forgotten.
+        assert_eq!(code(nonces.admit(key("a"), "n", at(0))), "http_nonce_used");
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let nonces = Nonces::with_bounds(2, 3);
+        let nonces = Nonces::new(3, 2);
         let at = |s| Timestamp::from_unix(s).unwrap();
         assert_eq!(code(nonces.admit(key("a"), "1", at(0))), "ok");
         assert_eq!(code(nonces.admit(key("a"), "2", at(0))), "ok");
         assert_eq!(code(nonces.admit(key("a"), "3", at(0))), "too_many_requests");
         assert_eq!(code(nonces.admit(key("b"), "1", at(0))), "ok");
         assert_eq!(code(nonces.admit(key("c"), "1", at(0))), "too_many_requests");
-        assert_eq!(code(nonces.admit(key("c"), "1", at(200))), "ok");
+        // Those of before are kept for one more generation, and count as long.
+        assert_eq!(code(nonces.admit(key("c"), "1", at(200))), "too_many_requests");
+        assert_eq!(code(nonces.admit(key("c"), "1", at(321))), "ok");
         let seen = nonces.seen.lock().unwrap();
-        assert_eq!((seen.order.len(), seen.nonces.len()), (1, 1));
+        assert_eq!((seen.young.nonces.len(), seen.young.by_key.len()), (1, 1));
+        assert_eq!((seen.old.nonces.len(), seen.old.by_key.len()), (0, 0));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
 //! | `publisher` | checks what was committed and signs its head |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
+//! | [`openapi`] | the same interface described for programs, made from the list of routes |
+//! | [`limits`], `places` | how much is taken at most, and how much of it from one principal |
 //! | [`problem`] | what a caller is told when something is not done |
 //! | [`metrics`] | what is counted, timed and traced |
 //!
@@ -12,8 +14,11 @@
 
 pub mod app;
 mod auth;
+pub mod limits;
 pub mod metrics;
+pub mod openapi;
 pub mod pipeline;
+mod places;
 pub mod problem;
 mod publisher;
 pub mod routes;

@@ -17,7 +17,11 @@
 //! was loaded or applied still holds. A group that fails, is in doubt or writes nothing leaves nothing.
 //!
 //! **Limits.** At most [`Settings::queue_limit`] instructions wait or are being written; what comes above is refused at once
-//! ([`Unavailable::QueueFull`]). A group takes submissions as long as together they have at most
+//! ([`Unavailable::QueueFull`]). One principal has at most [`Settings::queue_share`] of these, and at most
+//! [`Settings::open_share`] submissions, checks and reads open ([`Unavailable::TooManyOpen`]): a flood fills its own share,
+//! and others wait behind no more than that. Who signed is known once a signature is verified; before, one of a principal
+//! whose share is used up already is refused by the key that it names, unverified, and charged to nobody. A list is verified
+//! on the threads for blocking work, two at a time; single instructions do not wait for that. A group takes submissions as long as together they have at most
 //! [`Settings::group_limit`] instructions; a submission is never split, and one alone may have up to the queue's limit. So
 //! a group is bounded, and each table takes one statement for it.
 //!
@@ -57,14 +61,16 @@ use signing::keys::{KeyId, PublicKey, SecretKey};
 use store::load::{Loaded, Loader};
 use store::log::SignedHead;
 use store::{Databases, StoreError};
-use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
 
 pub use attempt::reopen::{ReopenError, Reopened, Reopening, complete_tiles};
 
+use crate::limits::Limits;
 use crate::metrics::{Metrics, Stage};
+use crate::places::{Places, Taken};
 use crate::publisher::Publisher;
 pub(crate) use draft::has_keys_of;
 use incoming::{Incoming, Prepared};
@@ -73,6 +79,8 @@ use writer::{Job, Waits, Writer};
 
 /// How often a group's keys are loaded before a record is taken to ask for ever: no guard has more than three steps.
 const LOADS_MAX: u32 = 3;
+/// How many lists are verified at once, each on all cores: while one ends, the next begins.
+const VERIFIED_AT_ONCE: usize = 2;
 
 /// What the ledger signs with.
 #[derive(Debug)]
@@ -92,6 +100,10 @@ pub struct Settings {
     pub group_limit: usize,
     /// The most instructions that wait or are being written.
     pub queue_limit: usize,
+    /// Of these, the most of one principal.
+    pub queue_share: usize,
+    /// The most submissions, checks and reads that one principal has open.
+    pub open_share: usize,
     /// The most lapses that a group takes while none is overdue by more than policy's grace.
     pub lapse_limit: u32,
     /// How long a submission waits for the checkpoint that covers it.
@@ -109,17 +121,32 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
+        Settings::from(&Limits::default())
+    }
+}
+
+impl From<&Limits> for Settings {
+    fn from(limits: &Limits) -> Settings {
         Settings {
-            group_limit: 1_000,
-            queue_limit: 10_000,
-            lapse_limit: 200,
-            receipt_wait: Duration::from_secs(5),
+            group_limit: limits.queue.group_instructions,
+            queue_limit: limits.queue.instructions,
+            queue_share: limits.queue.instructions_per_principal,
+            open_share: limits.http.requests_per_principal,
+            lapse_limit: limits.queue.group_lapses,
+            receipt_wait: limits.queue.receipt_timeout,
             tick: Duration::from_secs(20),
             poll: Duration::from_millis(200),
-            patience: Duration::from_secs(10),
+            patience: limits.queue.database_timeout,
             confirm_clock: None,
         }
     }
+}
+
+/// A key that is enrolled, valid or not, and whose it is: for ever the same.
+#[derive(Clone)]
+pub(crate) struct KnownKey {
+    pub public: PublicKey,
+    pub principal: PrincipalId,
 }
 
 /// What the tasks of one process share.
@@ -137,8 +164,11 @@ pub(crate) struct Shared {
     pub grown: Notify,
     /// Whether this process is the publisher, so that it need not be told through the database.
     pub publishes: watch::Sender<bool>,
-    /// Enrolled keys by id. A key's bytes never change; whether it is valid is for the rules, under the head's lock.
-    known_keys: RwLock<HashMap<KeyId, PublicKey>>,
+    /// Enrolled keys by id, as many as the custodians enrolled. Whether one is valid is for the rules, under the head's
+    /// lock.
+    known_keys: RwLock<HashMap<KeyId, KnownKey>>,
+    /// Lists that are being verified.
+    verifying: Semaphore,
     pub metrics: Metrics,
 }
 
@@ -147,12 +177,28 @@ impl Shared {
         (self.clock)()
     }
 
-    pub fn known_key(&self, id: &KeyId) -> Option<PublicKey> {
+    pub fn known_key(&self, id: &KeyId) -> Option<KnownKey> {
         self.known_keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub fn remember_key(&self, key: &PublicKey) {
-        self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(key.id(), key.clone());
+    pub fn remember_key(&self, state: &KeyState) {
+        let known = KnownKey { public: state.public.clone(), principal: state.principal.clone() };
+        self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(known.public.id(), known);
+    }
+
+    /// How many of these keys are each principal's. Those that are not known, such as a founder's, are nobody's.
+    fn holders(&self, ids: impl Iterator<Item = KeyId>) -> HashMap<PrincipalId, usize> {
+        let known = self.known_keys.read().unwrap_or_else(PoisonError::into_inner);
+        let mut holders = HashMap::new();
+        for key in ids.filter_map(|id| known.get(&id)) {
+            match holders.get_mut(&key.principal) {
+                Some(count) => *count += 1,
+                None => {
+                    holders.insert(key.principal.clone(), 1);
+                }
+            }
+        }
+        holders
     }
 
     /// Loads keys outside a transaction.
@@ -166,7 +212,10 @@ impl Shared {
 #[derive(Clone)]
 pub struct Pipeline {
     shared: Arc<Shared>,
-    room: Arc<Semaphore>,
+    /// Requests of principals that are open.
+    open: Arc<Places<PrincipalId>>,
+    /// Instructions that wait or are being written.
+    room: Arc<Places<PrincipalId>>,
     queue: mpsc::UnboundedSender<Job>,
     tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
     stop: Arc<Notify>,
@@ -183,7 +232,9 @@ impl Pipeline {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
         settings: Settings,
     ) -> Pipeline {
-        let room = Arc::new(Semaphore::new(settings.queue_limit.min(Semaphore::MAX_PERMITS)));
+        // How many are open in all is for the interface to bound.
+        let open = Places::new(usize::MAX, settings.open_share);
+        let room = Places::new(settings.queue_limit, settings.queue_share);
         let shared = Arc::new(Shared {
             databases,
             keys,
@@ -195,6 +246,7 @@ impl Pipeline {
             grown: Notify::new(),
             publishes: watch::Sender::new(false),
             known_keys: RwLock::default(),
+            verifying: Semaphore::new(VERIFIED_AT_ONCE),
             metrics: Metrics::new(),
         });
         let (queue, jobs) = mpsc::unbounded_channel();
@@ -203,7 +255,7 @@ impl Pipeline {
         let writer = Writer::new(Arc::clone(&shared), jobs, Arc::clone(&stop), written);
         let publisher = Publisher::new(Arc::clone(&shared), finished);
         let tasks = vec![tokio::spawn(writer.run()), tokio::spawn(publisher.run())];
-        Pipeline { shared, room, queue, tasks: Arc::new(Mutex::new(tasks)), stop }
+        Pipeline { shared, open, room, queue, tasks: Arc::new(Mutex::new(tasks)), stop }
     }
 
     /// Submits envelopes, in their order. With [`Mode::All`], either every one is accepted or none is stored.
@@ -214,16 +266,13 @@ impl Pipeline {
         envelopes: Vec<Result<Envelope, EnvelopeError>>,
         mode: Mode,
     ) -> Result<Submitted, Unavailable> {
-        let count = u32::try_from(envelopes.len()).map_err(|_| Unavailable::QueueFull)?;
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(reason);
         }
-        let room = Arc::clone(&self.room).try_acquire_many_owned(count).map_err(|error| match error {
-            TryAcquireError::Closed => Unavailable::ShuttingDown,
-            TryAcquireError::NoPermits => Unavailable::QueueFull,
-        })?;
-        let prepared = incoming::prepare(&self.shared, envelopes);
-        let incoming = self.shared.metrics.timed(Stage::Verify, prepared).await?;
+        let named = self.named(&envelopes);
+        self.room.would_take(envelopes.len(), &named)?;
+        let verified = self.verify(envelopes, named);
+        let (incoming, _open) = self.shared.metrics.timed(Stage::Verify, verified).await?;
         let mut outcomes = vec![Outcome::NotTried; incoming.len()];
         let mut places = Vec::new();
         let mut items: Vec<Prepared> = Vec::new();
@@ -243,6 +292,8 @@ impl Pipeline {
         if items.is_empty() || (mode == Mode::All && !is_whole) {
             return Ok(Submitted { outcomes, checkpoint: None });
         }
+        let holders = self.shared.holders(items.iter().map(|item| item.record.envelope().key_id));
+        let room = self.room.take(items.len(), holders)?;
         let (answer, answered) = oneshot::channel();
         let job = Job { items, mode, answer, _room: room, waits: Waits::begin() };
         self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
@@ -253,6 +304,32 @@ impl Pipeline {
         }
         let checkpoint = self.shared.metrics.timed(Stage::Receipt, self.receipt(&outcomes)).await;
         Ok(Submitted { outcomes, checkpoint })
+    }
+
+    /// How many of the envelopes name a key of each principal, rightly or not.
+    fn named(&self, envelopes: &[Result<Envelope, EnvelopeError>]) -> HashMap<PrincipalId, usize> {
+        self.shared.holders(envelopes.iter().flatten().map(|envelope| envelope.key_id))
+    }
+
+    /// Verifies the envelopes of one request, and opens it on the account of everybody who signed one.
+    async fn verify(
+        &self,
+        envelopes: Vec<Result<Envelope, EnvelopeError>>,
+        named: HashMap<PrincipalId, usize>,
+    ) -> Result<(Vec<Incoming>, Taken<PrincipalId>), Unavailable> {
+        let once =
+            |holders: HashMap<PrincipalId, usize>| holders.into_keys().map(|holder| (holder, 1)).collect();
+        self.open.would_take(1, &once(named))?;
+        let incoming = incoming::prepare(&self.shared, envelopes).await?;
+        let signed = incoming.iter().filter_map(Incoming::ready);
+        let holders = self.shared.holders(signed.map(|item| item.record.envelope().key_id));
+        let open = self.open.take(1, once(holders))?;
+        Ok((incoming, open))
+    }
+
+    /// Opens a request on a principal's account, until what is returned is dropped.
+    pub(crate) fn open(&self, principal: &PrincipalId) -> Result<Taken<PrincipalId>, Unavailable> {
+        Ok(self.open.take_one(principal)?)
     }
 
     /// The stored checkpoint that covers every accepted record, if there is one in time.
@@ -274,7 +351,21 @@ impl Pipeline {
         &self,
         envelopes: Vec<Result<Envelope, EnvelopeError>>,
     ) -> Result<Vec<Checked>, Unavailable> {
-        check::check(&self.shared, envelopes).await
+        let named = self.named(&envelopes);
+        let (incoming, _open) = self.verify(envelopes, named).await?;
+        check::check(&self.shared, incoming).await
+    }
+
+    /// An enrolled key's bytes and principal, without a query where this process has met it before.
+    pub(crate) async fn known_key(&self, id: &KeyId) -> Result<Option<KnownKey>, Unavailable> {
+        if let Some(known) = self.shared.known_key(id) {
+            return Ok(Some(known));
+        }
+        let state = self.key(id).await?;
+        Ok(state.map(|state| {
+            self.shared.remember_key(&state);
+            KnownKey { public: state.public, principal: state.principal }
+        }))
     }
 
     /// An enrolled key, valid or not.
@@ -305,8 +396,8 @@ impl Pipeline {
     }
 
     /// How many instructions wait or are being written.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.shared.settings.queue_limit.saturating_sub(self.room.available_permits()) as u64
+    pub fn waiting(&self) -> usize {
+        self.room.held()
     }
 
     /// Whether this process is the one that signs heads.

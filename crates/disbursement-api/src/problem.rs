@@ -71,19 +71,20 @@ codes! {
     HTTP_SIGNATURE_EXPIRED = "http_signature_expired", 401, permanent, "The signature's own expiry has passed; sign again.";
     HTTP_SIGNATURE_INVALID = "http_signature_invalid", 401, permanent, "The signature is not one by this key over this request; check the target URI, which is the service's public URL with path and query.";
     HTTP_NONCE_USED = "http_nonce_used", 401, permanent, "This key has used the nonce before; draw a new one for each request and sign again.";
-    TOO_MANY_REQUESTS = "too_many_requests", 429, transient, "This key has signed too many requests in two minutes; wait.";
+    TOO_MANY_REQUESTS = "too_many_requests", 429, transient, "This key has signed too many requests in a few minutes; wait.";
+    TOO_MANY_OPEN = "too_many_open", 429, transient, "As many requests are open, or instructions waiting, as one principal may have; wait for the answers and send this again.";
     // A request.
     ROUTE_UNKNOWN = "route_unknown", 404, permanent, "There is no such resource; docs/api.md lists them.";
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, permanent, "The resource does not have this method; the header Allow names those that it has.";
     PATH_INVALID = "path_invalid", 400, permanent, "A part of the path is not an id or number of its kind; correct it.";
     QUERY_INVALID = "query_invalid", 400, permanent, "The query has a parameter that is unknown, missing, twice there or not of its kind; see the detail.";
     BODY_UNEXPECTED = "body_unexpected", 400, permanent, "This resource takes no body; send none.";
-    BODY_TOO_LARGE = "body_too_large", 413, permanent, "The body has more than 8 MiB; send the instructions in several requests.";
-    BODY_TIMEOUT = "body_timeout", 408, transient, "The body did not arrive within 10 s; send it again.";
+    BODY_TOO_LARGE = "body_too_large", 413, permanent, "The body has more bytes than this service takes; send the instructions in several requests.";
+    BODY_TIMEOUT = "body_timeout", 408, transient, "The body did not arrive in time; send it again.";
     BODY_INCOMPLETE = "body_incomplete", 400, transient, "The body ended before it was complete; send it again.";
     BODY_NOT_JSON = "body_not_json", 400, permanent, "The body is not JSON in UTF-8; see the detail.";
     BODY_INVALID = "body_invalid", 400, permanent, "The body is not of the form that docs/api.md demands (fields unknown, missing or twice there, another mode); see the detail.";
-    TOO_MANY_INSTRUCTIONS = "too_many_instructions", 400, permanent, "The request has more than 1,000 instructions; send them in several requests.";
+    TOO_MANY_INSTRUCTIONS = "too_many_instructions", 400, permanent, "The request has more instructions than this service takes; send them in several requests.";
     ATTACHMENT_UNEXPECTED = "attachment_unexpected", 400, permanent, "No kind of instruction has attachments yet; leave the list empty.";
     // What is read.
     CASE_NOT_FOUND = "case_not_found", 404, permanent, "You have no case under this reference.";
@@ -91,14 +92,14 @@ codes! {
     NO_CHECKPOINT = "no_checkpoint", 404, transient, "No checkpoint has been signed yet; ask again.";
     PROOF_OUT_OF_RANGE = "proof_out_of_range", 404, permanent, "There is no such proof: a position is below its size, sizes rise, and none exceeds the latest checkpoint's.";
     CHECKPOINT_LATE = "checkpoint_late", 503, transient, "No checkpoint covers the present log yet; ask again.";
-    TOO_MANY_BUNDLES = "too_many_bundles", 429, transient, "As many bundles as are allowed at once are being read; ask again later.";
+    TOO_MANY_BUNDLES = "too_many_bundles", 429, transient, "As many bundles as are allowed at once are being read, by you or by all; ask again later.";
     // The service itself.
     CLOCK_SUSPECT = "clock_suspect", 503, transient, "The service's clock does not agree with the ledger's time, so nothing is written; an operator has to set it right or confirm the time.";
     REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, so nothing is written; an operator has to restore it.";
     LOG_FORKED = "log_forked", 503, permanent, "The committed log does not extend what was signed before, so nothing is written; keep your receipts and tell the auditors.";
     STALE_SERVER = "stale_server", 503, transient, "The database is an older primary than one seen before, so nothing is written or read; send this again when an operator has put the right one in its place.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";
-    QUEUE_FULL = "queue_full", 503, transient, "More instructions wait than can be taken; send this again.";
+    QUEUE_FULL = "queue_full", 429, transient, "More instructions wait than can be taken; send this again.";
     SHUTTING_DOWN = "shutting_down", 503, transient, "The service is stopping; send this again.";
     OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The connection to the database broke, or its wait for a standby was cut short, while this was written, so it may be in the log or not; send the same again to learn which.";
     REQUEST_TIMEOUT = "request_timeout", 503, transient, "The answer took too long; what was sent may have been written, so send the same again to learn it.";
@@ -310,18 +311,13 @@ mod tests {
     #[test]
     fn every_code_of_another_crate_is_listed() {
         use Unavailable::*;
-        let unavailable = [
-            ClockSuspect,
-            RegisterMissing,
-            LogForked,
-            StaleServer,
-            Database,
-            QueueFull,
-            ShuttingDown,
-            Unknown,
-        ];
+        let unavailable =
+            [ClockSuspect, RegisterMissing, LogForked, StaleServer, Database, ShuttingDown, Unknown];
         for one in unavailable {
             assert_eq!((Problem::from(one).code(), Problem::from(one).status), (one.code(), 503));
+        }
+        for one in [QueueFull, TooManyOpen] {
+            assert_eq!((Problem::from(one).code(), Problem::from(one).status), (one.code(), 429));
         }
         assert_eq!(Problem::from(Internal).code(), "internal");
         let envelope = [
@@ -366,9 +362,10 @@ mod tests {
             )
         };
         let json = || "application/problem+json".to_owned();
-        assert_eq!(headers(OVERLOADED), (json(), Some("1".to_owned()), None));
-        assert_eq!(headers(TOO_MANY_REQUESTS), (json(), Some("1".to_owned()), None));
-        assert_eq!(headers(HTTP_NONCE_USED), (json(), None, Some("Signature".to_owned())));
-        assert_eq!(headers(PATH_INVALID), (json(), None, None));
+        for known in CODES {
+            let waits = matches!(known.status, 429 | 503).then(|| "1".to_owned());
+            let signs = (known.status == 401).then(|| "Signature".to_owned());
+            assert_eq!(headers(*known), (json(), waits, signs), "{}", known.code);
+        }
     }
 }

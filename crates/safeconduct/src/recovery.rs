@@ -4,6 +4,7 @@
 mod reopen;
 mod restore;
 
+use disbursement_api::limits::Limits;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -171,7 +172,7 @@ fn beside_database<T>(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         connections.prepare().await?;
-        work(&connections.databases()?).await
+        work(&connections.databases(&Limits::default().database)?).await
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(10));
     if let Some(server) = server {

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use clap::Args;
 use disbursement_api::app::{self, App, router};
+use disbursement_api::limits::{DatabaseLimits, Limits};
 use disbursement_api::metrics;
 use disbursement_api::pipeline::{self, LedgerKeys, Pipeline};
 use ledger::time::Timestamp;
 use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
-use signing::keys::PublicKey;
+use signing::keys::{PublicKey, SecretKey};
 use store::embedded::{self, Archive, Embedded};
 use store::migrate::{self, Config};
 use store::pool::PoolSizes;
@@ -68,6 +69,9 @@ pub struct ServeArgs {
     /// Where our own PostgreSQL archives its WAL, on another disk: for backup and restore
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     archive: Option<PathBuf>,
+    /// The limits, all of them, in a file such as config/limits.toml; else that one
+    #[arg(long, value_name = "FILE")]
+    limits: Option<PathBuf>,
     /// Where to answer what is counted (GET /metrics), for a monitor of your own; never the public address
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -137,12 +141,13 @@ impl DatabaseArgs {
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
     let traces = args.otlp.as_deref().map(Traces::to).transpose()?;
     log_to_stderr(traces.as_ref());
+    let limits = limits(args.limits.as_deref())?;
     recovery::refuse_restored(&args.data)?;
     let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
     let (record, checkpoint) = keys::open(&args.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&args, connections, record, checkpoint, server.as_mut()));
+    let served = runtime.block_on(serve(&args, &limits, connections, (record, checkpoint), server.as_mut()));
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
@@ -155,13 +160,13 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
 
 async fn serve(
     args: &ServeArgs,
+    limits: &Limits,
     connections: Connections,
-    record: signing::keys::SecretKey,
-    checkpoint: signing::keys::SecretKey,
+    (record, checkpoint): (SecretKey, SecretKey),
     server: Option<&mut Embedded>,
 ) -> Result<()> {
     connections.prepare().await?;
-    let databases = connections.databases()?;
+    let databases = connections.databases(&limits.database)?;
     let charter = charter(&databases).await?;
     let origin = origin(args.origin.as_ref(), charter.as_ref(), checkpoint.public())?;
     let keys = Arc::new(LedgerKeys { record, checkpoint, origin });
@@ -175,16 +180,18 @@ async fn serve(
     };
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
     let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
-    let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..pipeline::Settings::default() };
+    let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..limits.into() };
     let pipeline = Pipeline::start(databases.clone(), Arc::clone(&keys), register, context::now, settings);
-    let app = App::new(pipeline.clone(), databases, &keys, context::now, app::Settings::new(&url));
+    let interface = app::Settings { limits: limits.http.clone(), ..app::Settings::new(&url) };
+    let app = App::new(pipeline.clone(), databases, &keys, context::now, interface);
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
     // It answers until the last: a stop that takes long is to be seen.
     let observed = match for_metrics {
         Some(listener) => {
             ui::line(format!("metrics         http://{}/metrics", listener.local_addr()?));
-            tokio::spawn(app::serve(listener, metrics::router(pipeline.clone()), std::future::pending()))
+            let (router, limits) = (metrics::router(pipeline.clone()), limits.http.clone());
+            tokio::spawn(async move { app::serve(listener, router, &limits, std::future::pending()).await })
         }
         None => tokio::spawn(std::future::ready(())),
     };
@@ -200,7 +207,7 @@ async fn serve(
             }
         }
     };
-    app::serve(listener, router(app), stop).await;
+    app::serve(listener, router(app), &limits.http, stop).await;
     pipeline.shutdown().await;
     observed.abort();
     if lost {
@@ -271,8 +278,8 @@ impl Connections {
     }
 
     /// The pools; nothing is connected yet.
-    pub(crate) fn databases(&self) -> Result<Databases> {
-        Databases::new(&self.transport, |role| self.config(role), PoolSizes::default()).map_err(explained)
+    pub(crate) fn databases(&self, limits: &DatabaseLimits) -> Result<Databases> {
+        Databases::new(&self.transport, |role| self.config(role), PoolSizes::from(limits)).map_err(explained)
     }
 
     fn config(&self, role: &str) -> Config {
@@ -310,6 +317,14 @@ fn url(flag: Option<&str>, variable: &str) -> Result<Option<Config>> {
     let parsed = given.map(|url| url.parse::<Config>()).transpose();
     // The error's own words could hold a password.
     parsed.map_err(|_| Error::new(format!("the URL of the database ({variable}) is not one of PostgreSQL's: postgresql://role:password@host/database")))
+}
+
+/// The limits of a file, or those that are compiled in.
+fn limits(file: Option<&Path>) -> Result<Limits> {
+    let Some(file) = file else { return Ok(Limits::default()) };
+    let wrong = |error: &dyn std::fmt::Display| Error::new(format!("the limits in {}: {error}", shown(file)));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    Limits::parse(&text).map_err(|error| wrong(&error))
 }
 
 async fn charter(databases: &Databases) -> Result<Option<CharterState>> {

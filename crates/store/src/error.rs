@@ -142,12 +142,13 @@ mod tests {
         assert_eq!(fault("SELECT pg_terminate_backend(pg_backend_pid())").await, Fault::Lost);
         assert_eq!(fault("SELECT 1").await, Fault::Lost);
 
-        let databases =
-            Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
+        let wait = std::time::Duration::from_secs(5);
+        let sizes = PoolSizes { service: 4, read: 16, agency: 16, wait };
+        let databases = Databases::new(&Transport::Sockets, |_| config.clone(), sizes).unwrap();
         assert!(databases.read().await.is_ok());
         assert_eq!(databases.session().await.unwrap().epoch().timeline, 1);
         server.stop().unwrap();
-        let nowhere = Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
+        let nowhere = Databases::new(&Transport::Sockets, |_| config.clone(), sizes).unwrap();
         assert_eq!(nowhere.read().await.unwrap_err().fault(), Fault::Lost);
         assert_eq!(nowhere.session().await.unwrap_err().fault(), Fault::Lost);
     }

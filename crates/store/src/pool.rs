@@ -19,8 +19,6 @@ use crate::register::Epoch;
 use crate::session::Session;
 use crate::writer::Writer;
 
-/// How long a request waits for a connection.
-const WAIT: Duration = Duration::from_secs(5);
 /// How long a connection takes to be made, among several hosts of which some are silent.
 const CREATE: Duration = Duration::from_secs(8);
 
@@ -33,12 +31,8 @@ pub struct PoolSizes {
     pub read: usize,
     /// For reads by agencies, under row-level security, and as many to write them down.
     pub agency: usize,
-}
-
-impl Default for PoolSizes {
-    fn default() -> PoolSizes {
-        PoolSizes { service: 4, read: 16, agency: 16 }
-    }
+    /// How long a request waits for one of them.
+    pub wait: Duration,
 }
 
 /// The database of one ledger, as the roles of the service see it. Clones share the pools.
@@ -85,7 +79,7 @@ impl Databases {
             let pool = Pool::builder(manager)
                 .max_size(size)
                 .runtime(Runtime::Tokio1)
-                .wait_timeout(Some(WAIT))
+                .wait_timeout(Some(sizes.wait))
                 .create_timeout(Some(CREATE))
                 .pre_recycle(is_current)
                 .build();

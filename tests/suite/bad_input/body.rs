@@ -92,7 +92,7 @@ fn a_body_has_a_limit() {
     // One that says that it is far too large is not read at all.
     let (status, problem) = raw(&world.service.url, b"{", 1 << 30).unwrap();
     assert_eq!(status, 413);
-    assert_problem(&problem, "body_too_large", "8 MiB", None);
+    assert_problem(&problem, "body_too_large", "8388608 bytes at most", None);
     world.accept(&post_raw(&url, &padded(LIMIT)));
 }
 
@@ -132,8 +132,8 @@ fn raw(url: &str, body: &[u8], length: usize) -> Option<(u16, Value)> {
 fn a_body_that_does_not_arrive_is_not_waited_for() {
     let world = World::new();
     let impatient = |settings: &mut app::Settings| {
-        assert_eq!(settings.body_timeout, Duration::from_secs(10));
-        settings.body_timeout = Duration::from_secs(1);
+        assert_eq!(settings.limits.body_timeout, Duration::from_secs(10));
+        settings.limits.body_timeout = Duration::from_secs(1);
     };
     let service =
         Service::adjusted(&world.database, &world.register, &world.clock, Settings::default(), impatient);

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use store::embedded::find_server;
-use store::pool::PoolSizes;
 use store::{Databases, Transport, migrate};
 use tests::binary::root;
-use tests::cluster::{runtime, scratch};
+use tests::cluster::{pool_sizes, runtime, scratch};
 
 /// Whatever is waited for, on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -115,7 +114,7 @@ impl Pair {
     /// The service's pools, on these hosts.
     pub fn databases(&self, hosts: &[&Server]) -> Databases {
         let config = |role: &str| url(role, hosts).parse().unwrap();
-        Databases::new(&self.transport(), config, PoolSizes::default()).unwrap()
+        Databases::new(&self.transport(), config, pool_sizes()).unwrap()
     }
 
     /// The old primary is the new one's standby.

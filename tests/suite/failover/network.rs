@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use store::connect::TransportError;
-use store::pool::{PoolSizes, PoolsError};
+use store::pool::PoolsError;
 use store::{Databases, Transport};
 use tests::binary::safeconduct;
-use tests::cluster::{runtime, scratch};
+use tests::cluster::{pool_sizes, runtime, scratch};
 
 use super::ground::{Pair, url};
 
@@ -15,7 +15,7 @@ const ROLE: &str = "safeconduct_service";
 
 /// Why there is no session; nothing if there is one. A pool comes to the same.
 fn refusal(transport: &Transport, url: &str) -> Option<String> {
-    let databases = Databases::new(transport, |_| url.parse().unwrap(), PoolSizes::default()).unwrap();
+    let databases = Databases::new(transport, |_| url.parse().unwrap(), pool_sizes()).unwrap();
     runtime().block_on(async {
         let (session, pooled) = (databases.session().await, databases.read().await);
         assert_eq!(session.is_ok(), pooled.is_ok());
@@ -40,7 +40,7 @@ fn only_the_server_that_the_url_means_is_spoken_to() {
     let strange = std::fs::read(pair.ca().with_file_name("../x.crt")).unwrap();
     refused(&Transport::tls(&strange).unwrap(), &good, "UnknownIssuer");
     assert!(matches!(Transport::tls(b"no certificate"), Err(TransportError::NoRoots)));
-    let plain = Databases::new(&Transport::Sockets, |_| good.parse().unwrap(), PoolSizes::default());
+    let plain = Databases::new(&Transport::Sockets, |_| good.parse().unwrap(), pool_sizes());
     assert!(
         matches!(plain, Err(PoolsError::Transport(TransportError::PlainText { host })) if host == "localhost")
     );
@@ -65,7 +65,7 @@ fn only_the_server_that_the_url_means_is_spoken_to() {
     access("host", "scram-sha-256");
     super::ground::until("plain text", || refusal(&Transport::PlainText, &good).is_none());
     let demanded = format!("{good}?sslmode=require");
-    let both = Databases::new(&Transport::PlainText, |_| demanded.parse().unwrap(), PoolSizes::default());
+    let both = Databases::new(&Transport::PlainText, |_| demanded.parse().unwrap(), pool_sizes());
     assert!(matches!(both, Err(PoolsError::Transport(TransportError::TlsDemanded))));
     pair.a.sh("echo 'ssl = off' >>\"$DATA/ledger.conf\"; pg_ctl -D \"$DATA\" reload");
     super::ground::until("a server without TLS", || refusal(&transport, &good).is_some());

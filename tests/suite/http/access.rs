@@ -24,7 +24,7 @@ fn assert_answer(answer: &Answer, status: u16, code: &str) {
     for (name, value) in [
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
-        ("content-security-policy", "default-src 'none'"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
         ("referrer-policy", "no-referrer"),
     ] {
         assert_eq!(answer.headers.get(name).map(String::as_str), Some(value), "{answer:?}");

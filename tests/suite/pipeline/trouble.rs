@@ -20,7 +20,9 @@ fn a_full_queue_refuses_at_once() {
     world.restart_with(&register, Settings { queue_limit: 2, ..Settings::default() });
     let (record, before) = (bank(&world, "b1"), size(&world));
     let copies = |count: usize| vec![record.clone(); count];
-    unavailable(&post(&world, &copies(3), "each"), "queue_full");
+    let refused = post(&world, &copies(3), "each");
+    assert_eq!((refused.status, refused.code()), (429, "queue_full"));
+    assert_eq!(refused.headers["retry-after"], "1");
     assert_eq!(size(&world), before);
     let both = post(&world, &copies(2), "each");
     world.accept(&both);

@@ -65,7 +65,7 @@ impl Moment {
     fn of(pipeline: &Pipeline) -> Moment {
         let signed = pipeline.checkpoint().map_or(0, |head| head.size);
         Moment {
-            waiting: pipeline.waiting(),
+            waiting: pipeline.waiting() as u64,
             halted: pipeline.halted().or(pipeline.metrics().stopped()),
             is_publisher: pipeline.is_publisher(),
             signed,

@@ -9,20 +9,18 @@ use programme::{At, Halt, Key, RULES_VERSION, State, begin_group, decide};
 use records::Payload;
 use records::journal::Group;
 use records::scalar::Integer;
-use signing::dsse::{Envelope, EnvelopeError};
 use store::load::in_snapshot;
 use store::log::Head;
 
 use super::clock::{Confirmed, group_time};
 use super::draft::founding_problem;
-use super::incoming::{self, Incoming, Prepared};
+use super::incoming::{Incoming, Prepared};
 use super::{Checked, LOADS_MAX, Shared, Unavailable};
 
 pub(super) async fn check(
     shared: &Arc<Shared>,
-    envelopes: Vec<Result<Envelope, EnvelopeError>>,
+    incoming: Vec<Incoming>,
 ) -> Result<Vec<Checked>, Unavailable> {
-    let incoming = incoming::prepare(shared, envelopes).await?;
     let items: Vec<&Prepared> = incoming.iter().filter_map(Incoming::ready).collect();
     let keys: HashSet<Key> = items.iter().flat_map(|item| item.keys.iter().cloned()).collect();
     let keys = keys.into_iter().chain([Key::Charter, Key::Policy]).collect::<HashSet<Key>>();

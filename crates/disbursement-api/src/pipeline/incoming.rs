@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ledger::time::Timestamp;
-use programme::entity::{CharterState, Entity, KeyState};
+use programme::entity::{CharterState, Entity};
 use programme::{At, Code, Halt, Key, Refusal, State, decide};
 use records::governance::{Act, Proposal};
 use records::{Body, Payload, Record, RecordError, Verified};
@@ -98,6 +98,8 @@ pub(super) async fn prepare(
     envelopes: Vec<Result<Envelope, EnvelopeError>>,
 ) -> Result<Vec<Incoming>, Unavailable> {
     let is_alone = envelopes.len() == 1;
+    // A few do not wait behind lists. Closed never, so this fails never.
+    let _turn = if envelopes.len() > INLINE { shared.verifying.acquire().await.ok() } else { None };
     let known = Arc::clone(shared);
     let steps = on_all_cores(envelopes, move |envelope| parse(&known, envelope, is_alone)).await?;
     let needed: BTreeSet<KeyId> = steps
@@ -152,7 +154,7 @@ fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: b
         Payload::Instruction(_, body) if is_reopening(body) => {
             return refused(Code::ActInvalid, "the operator reopens a log, with the service stopped");
         }
-        _ => shared.known_key(&record.envelope().key_id),
+        _ => shared.known_key(&record.envelope().key_id).map(|known| known.public),
     };
     match key {
         Some(key) => Step::Done(verify(shared, record, &key)),
@@ -174,8 +176,8 @@ fn verify(shared: &Shared, record: Record, key: &PublicKey) -> Incoming {
 
 /// Without the key, a signature cannot be checked: the rules' refusals that come no later than `key_unknown`.
 fn verify_or_refuse(shared: &Shared, record: Record, ledger: Option<Digest>) -> Incoming {
-    if let Some(key) = shared.known_key(&record.envelope().key_id) {
-        return verify(shared, record, &key);
+    if let Some(known) = shared.known_key(&record.envelope().key_id) {
+        return verify(shared, record, &known.public);
     }
     let code = match (ledger, record.payload()) {
         (None, _) => Code::LedgerNotFounded,
@@ -191,7 +193,7 @@ async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Diges
     let mut ledger = None;
     for (_, entity) in shared.load(keys).await.map_err(Unavailable::of_read)? {
         match entity {
-            Some(Entity::PublicKey(KeyState { public, .. })) => shared.remember_key(&public),
+            Some(Entity::PublicKey(state)) => shared.remember_key(&state),
             Some(Entity::Charter(CharterState { ledger: found, .. })) => ledger = Some(found),
             _ => {}
         }

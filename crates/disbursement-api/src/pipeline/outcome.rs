@@ -6,6 +6,8 @@ use records::journal::JournalEntry;
 use signing::digest::Digest;
 use store::{Fault, StoreError};
 
+use crate::places::Full;
+
 /// Whether the envelopes of a submission stand alone or stand and fall together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -78,7 +80,7 @@ pub enum Checked {
     },
 }
 
-/// Why nothing was decided. Each is a 503; sending the same again later is always safe.
+/// Why nothing was decided. Each is a 503, or a 429 where there is too much; sending the same again later is always safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The clock does not agree with the ledger's time.
@@ -99,6 +101,9 @@ pub enum Unavailable {
     /// More instructions wait than can be taken.
     #[error("more instructions wait than can be taken")]
     QueueFull,
+    /// One who signed these has as many requests open, or instructions waiting, as one principal may.
+    #[error("as many are open as one principal may have")]
+    TooManyOpen,
     /// The service is stopping.
     #[error("the service is stopping")]
     ShuttingDown,
@@ -108,6 +113,16 @@ pub enum Unavailable {
     /// A fault of the service; its log says more.
     #[error("the service failed")]
     Internal,
+}
+
+impl From<Full> for Unavailable {
+    fn from(full: Full) -> Unavailable {
+        match full {
+            Full::All => Unavailable::QueueFull,
+            Full::Share => Unavailable::TooManyOpen,
+            Full::Closed => Unavailable::ShuttingDown,
+        }
+    }
 }
 
 impl Unavailable {
@@ -120,6 +135,7 @@ impl Unavailable {
             Unavailable::StaleServer => "stale_server",
             Unavailable::Database => "database_unavailable",
             Unavailable::QueueFull => "queue_full",
+            Unavailable::TooManyOpen => "too_many_open",
             Unavailable::ShuttingDown => "shutting_down",
             Unavailable::Unknown => "outcome_unknown",
             Unavailable::Internal => "internal",

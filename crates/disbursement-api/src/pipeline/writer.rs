@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::id::PrincipalId;
 use signing::keys::Signature;
 use store::register::{self, Epoch, RegisterState};
 use store::{Fault, StoreError, log};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
@@ -17,6 +18,7 @@ use super::clock::Confirmed;
 use super::incoming::Prepared;
 use super::{Mode, Outcome, Shared, Unavailable};
 use crate::metrics::{Stage, TRACE};
+use crate::places::Taken;
 
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,7 +29,7 @@ pub(super) struct Job {
     pub mode: Mode,
     pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
     /// Its place in the queue, free again when it is answered.
-    pub _room: OwnedSemaphorePermit,
+    pub _room: Taken<PrincipalId>,
     pub waits: Waits,
 }
 

@@ -18,10 +18,12 @@ use ledger::money::Money;
 use ledger::time::Timestamp;
 use serde::Serialize;
 use store::queries::agency::{self, AgencyCase, AgencyDisbursement, Answered, CaseReport, StatementLine};
+use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
 use crate::auth::Identity;
+use crate::openapi::types::{Amount, CurrencyCode, Day, Id, ScreeningState, StageName, Time};
 use crate::problem::{CASE_NOT_FOUND, Problem};
 
 /// When the state was recorded that an answer is made of.
@@ -48,10 +50,14 @@ async fn record(
     Ok(agency::record_read(&client, agency, resource, agency_ref).await?)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyCaseListed)]
 pub(super) struct AgencyCaseView {
+    #[schema(value_type = Id)]
     agency_ref: String,
+    #[schema(value_type = Day)]
     entered: String,
+    #[schema(value_type = ScreeningState)]
     screening: String,
 }
 
@@ -60,7 +66,7 @@ pub(super) async fn cases(
     Extension(Identity { principal }): Extension<Identity>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<AgencyCaseView>>), Problem> {
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let latest = record(&app, &principal, "cases", None).await?;
     let Answered { answer: page, as_of } =
         agency::cases(&mut app.databases().agency().await?, &principal, slice).await?;
@@ -72,32 +78,50 @@ pub(super) async fn cases(
     Ok((freshness(as_of, latest), Json(page.map(view).into())))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyCase)]
 pub(super) struct CaseView {
+    #[schema(value_type = Id)]
     agency_ref: String,
+    #[schema(value_type = Time)]
     as_of: Timestamp,
     balances: Vec<BalanceView>,
     disbursements: Vec<DisbursementView>,
+    #[schema(value_type = Day)]
     entered: String,
+    #[schema(value_type = ScreeningState)]
     screening: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyBalance)]
 struct BalanceView {
+    #[schema(value_type = Amount)]
     approved: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Amount)]
     due: String,
+    #[schema(value_type = Amount)]
     paid: String,
+    #[schema(value_type = Amount)]
     released: String,
+    #[schema(value_type = Amount)]
     requested: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AgencyDisbursement)]
 struct DisbursementView {
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = Id)]
     benefit: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     disbursement: String,
+    #[schema(value_type = StageName)]
     stage: String,
 }
 
@@ -153,13 +177,20 @@ fn disbursement_view(row: AgencyDisbursement) -> DisbursementView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = StatementLine)]
 pub(super) struct LineView {
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = Time)]
     at: Timestamp,
+    #[schema(value_type = Id)]
     benefit: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     disbursement: String,
+    #[schema(value_type = StageName)]
     event: String,
 }
 
@@ -169,7 +200,7 @@ pub(super) async fn statement(
     Named(agency_ref): Named<AgencyRef>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<LineView>>), Problem> {
-    let slice = paging.slice_by_position()?;
+    let slice = paging.slice_by_position(app.limits())?;
     let latest = record(&app, &principal, "statement", Some(&agency_ref)).await?;
     let mut client = app.databases().agency().await?;
     let Answered { answer, as_of } = agency::statement(&mut client, &principal, &agency_ref, slice).await?;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 use super::params::{Nothing, Params};
 use crate::app::App;
+use crate::auth::Identity;
 use crate::problem::{CHECKPOINT_LATE, Problem, TOO_MANY_BUNDLES};
 
 /// How many records one query reads.
@@ -36,8 +38,12 @@ type Chunk = Result<Bytes, BrokenOff>;
 #[error("the bundle cannot be finished")]
 struct BrokenOff;
 
-pub(super) async fn bundle(State(app): State<App>, _: Params<Nothing>) -> Result<Response, Problem> {
-    let permit = app.bundles().try_acquire_owned().map_err(|_| TOO_MANY_BUNDLES)?;
+pub(super) async fn bundle(
+    State(app): State<App>,
+    Extension(Identity { principal }): Extension<Identity>,
+    _: Params<Nothing>,
+) -> Result<Response, Problem> {
+    let place = app.bundles().take_one(&principal).map_err(|_| TOO_MANY_BUNDLES)?;
     let (balances_at, balances) = funds::balances(&mut app.databases().read().await?).await?;
     let charter = lists::entity::<CharterState>(&app.databases().read().await?, &Key::Charter).await?;
     let ledger = charter.ok_or(Code::LedgerNotFounded)?.ledger;
@@ -53,8 +59,8 @@ pub(super) async fn bundle(State(app): State<App>, _: Params<Nothing>) -> Result
 
     let (sender, receiver) = mpsc::channel::<Chunk>(2);
     tokio::spawn(async move {
-        let _permit = permit;
-        let out = Out { sender: &sender, limit: app.settings().bundle_timeout };
+        let _place = place;
+        let out = Out { sender: &sender, limit: app.limits().bundle_timeout };
         let mut chunk = header_line(&header);
         for balance in &balances {
             chunk.push_str(&balance_line(balance));
@@ -81,7 +87,7 @@ pub(super) async fn bundle(State(app): State<App>, _: Params<Nothing>) -> Result
 
 /// The latest checkpoint, once it covers the log of this size.
 async fn checkpoint_over(app: &App, size: u64) -> Result<log::SignedHead, Problem> {
-    let deadline = Instant::now() + app.settings().bundle_timeout;
+    let deadline = Instant::now() + app.limits().bundle_timeout;
     loop {
         let latest = log::latest_checkpoint(&*app.databases().read().await?).await?;
         match latest {

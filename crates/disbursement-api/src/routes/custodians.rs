@@ -16,23 +16,32 @@ use signing::dsse::Envelope;
 use signing::keys::KeyId;
 use store::log;
 use store::queries::{self, lists};
+use utoipa::ToSchema;
 
 use super::params::{Listed, Nothing, Paging, Params};
 use crate::app::App;
+use crate::openapi::types::{Hash, Id, Number, RoleName, SignedEnvelope, Specified, Time};
 use crate::problem::{INTERNAL, Problem};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PolicyInForce)]
 pub(super) struct PolicyView {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PendingPolicy>)]
     pending: Option<PendingPolicy>,
+    #[schema(value_type = Specified)]
     policy: Policy,
+    #[schema(value_type = Number)]
     version: Integer,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PendingPolicy {
+    #[schema(value_type = Time)]
     effective_at: Timestamp,
+    #[schema(value_type = Specified)]
     policy: Policy,
+    #[schema(value_type = Number)]
     version: Integer,
 }
 
@@ -49,16 +58,24 @@ pub(super) async fn policy(State(app): State<App>, _: Params<Nothing>) -> Result
     Ok(Json(PolicyView { pending, policy: current.policy, version: Integer(current.version) }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Proposal)]
 pub(super) struct ProposalView {
+    #[schema(value_type = Specified)]
     act: Act,
+    #[schema(value_type = Vec<Id>)]
     custodians: Vec<PrincipalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Time>)]
     effective_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<SignedEnvelope>)]
     envelope: Option<Envelope>,
+    #[schema(value_type = Time)]
     not_after: Timestamp,
+    #[schema(value_type = Hash)]
     proposal: Digest,
+    #[schema(pattern = "^(open|decided|vetoed)$")]
     status: &'static str,
 }
 
@@ -67,7 +84,9 @@ pub(super) async fn proposals(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<ProposalView>>, Problem> {
     let client = app.databases().read().await?;
-    let page = lists::entities::<ProposalState>(&client, lists::Listed::Proposals, paging.slice()?).await?;
+    let page =
+        lists::entities::<ProposalState>(&client, lists::Listed::Proposals, paging.slice(app.limits())?)
+            .await?;
     let page = page.try_map(|(name, state)| {
         name.parse::<Digest>().map(|proposal| (proposal, state)).map_err(|_| Problem::from(INTERNAL))
     })?;
@@ -94,20 +113,28 @@ pub(super) async fn proposals(
     Ok(Json(page.map(view).into()))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Principal)]
 pub(super) struct PrincipalView {
     keys: Vec<KeyView>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<RoleName>>)]
     pending_roles: Option<Vec<Role>>,
+    #[schema(value_type = Id)]
     principal: PrincipalId,
+    #[schema(value_type = Vec<RoleName>)]
     roles: Vec<Role>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PrincipalKey)]
 struct KeyView {
+    #[schema(value_type = Time)]
     from: Timestamp,
+    #[schema(value_type = Hash)]
     key: KeyId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Time>)]
     until: Option<Timestamp>,
 }
 
@@ -115,7 +142,7 @@ pub(super) async fn principals(
     State(app): State<App>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<PrincipalView>>, Problem> {
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let mut client = app.databases().read().await?;
     let snapshot = queries::snapshot(&mut client).await?;
     let page = lists::entities::<PrincipalState>(&snapshot, lists::Listed::Principals, slice).await?;

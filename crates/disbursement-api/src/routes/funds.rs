@@ -9,34 +9,49 @@ use programme::Code;
 use records::bundle::BalanceLine;
 use serde::Serialize;
 use store::queries::{self, funds as fund_queries};
+use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Paging, Params};
 use crate::app::App;
+use crate::openapi::types::{AccountCode, AccountName, Amount, CurrencyCode, Id};
 use crate::problem::Problem;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Fund)]
 pub(super) struct FundView {
+    #[schema(value_type = Id)]
     asset: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     fund: FundId,
     holds: bool,
+    #[schema(pattern = "^(spendable|fiduciary)$")]
     kind: String,
     proofs: Vec<ProofView>,
     totals: Vec<TotalView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FundProof)]
 struct ProofView {
+    #[schema(value_type = Amount)]
     difference: String,
+    #[schema(value_type = Amount)]
     left: String,
     name: String,
+    #[schema(value_type = Amount)]
     right: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FundTotal)]
 struct TotalView {
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = AccountCode)]
     code: String,
+    #[schema(value_type = Amount)]
     held: String,
     name: String,
 }
@@ -45,7 +60,7 @@ pub(super) async fn funds(
     State(app): State<App>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<FundView>>, Problem> {
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let mut client = app.databases().read().await?;
     let snapshot = queries::snapshot(&mut client).await?;
     let page = fund_queries::funds(&snapshot, slice).await?;
@@ -119,12 +134,18 @@ fn name_of_single(code: u16) -> String {
     every.find(|account| account.code() == code).map_or_else(|| code.to_string(), |account| account.name())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FundAccount)]
 pub(super) struct AccountView {
+    #[schema(value_type = AccountName)]
     account: Account,
+    #[schema(value_type = Amount)]
     amount: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Id)]
     fund: FundId,
+    #[schema(value_type = Amount)]
     held: String,
     name: String,
 }
@@ -134,7 +155,7 @@ pub(super) async fn accounts(
     Named(fund): Named<FundId>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<AccountView>>, Problem> {
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let client = app.databases().read().await?;
     let page = fund_queries::accounts(&client, &fund, slice).await?.ok_or(Code::FundUnknown)?;
     let view = |line: BalanceLine| AccountView {

@@ -1,7 +1,6 @@
 //! The one door for writes: signed instructions, and whether they would be accepted.
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use futures_util::StreamExt;
@@ -12,19 +11,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signing::digest::Digest;
 use signing::dsse::{Envelope, EnvelopeError};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
 
 use super::params::{Nothing, Params};
 use crate::app::App;
+use crate::openapi::types::{self, Hash, Number, Specified};
 use crate::pipeline::{Checked, Mode, Outcome, Submitted};
 use crate::problem::{
     ATTACHMENT_UNEXPECTED, BODY_INCOMPLETE, BODY_INVALID, BODY_NOT_JSON, BODY_TIMEOUT, BODY_TOO_LARGE,
     INTERNAL, Problem, SIGNATURE_INVALID, TOO_MANY_INSTRUCTIONS,
 };
 
-const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A client reads no answer while it still sends: up to here, what is too large is taken and thrown away.
-const BODY_BYTES_DRAINED: usize = 4 * BODY_BYTES_MAX;
-const INSTRUCTIONS_MAX: usize = 1000;
+/// A client reads no answer while it still sends: up to so many times the largest body, what is not taken is thrown away.
+const DRAINED: usize = 4;
 
 #[derive(Serialize)]
 pub(super) struct Answer<T> {
@@ -33,11 +34,23 @@ pub(super) struct Answer<T> {
     results: Vec<T>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Submission {
-    Logged { digest: Digest, position: Integer, status: &'static str },
-    Refused { problem: Problem, status: &'static str },
+    Logged {
+        #[schema(value_type = Hash)]
+        digest: Digest,
+        #[schema(value_type = Number)]
+        position: Integer,
+        #[schema(pattern = "^(accepted|receipt_pending)$")]
+        status: &'static str,
+    },
+    Refused {
+        #[schema(value_type = types::Problem)]
+        problem: Problem,
+        #[schema(pattern = "^refused$")]
+        status: &'static str,
+    },
 }
 
 pub(super) async fn submit(
@@ -45,9 +58,19 @@ pub(super) async fn submit(
     _: Params<Nothing>,
     request: Request,
 ) -> Result<Json<Answer<Submission>>, Problem> {
-    let (mode, envelopes) = parse(&read(&app, request).await?)?;
+    let Arrived { mode, envelopes, held } = arrive(&app, request).await?;
     let all = mode == Mode::All;
-    let Submitted { outcomes, checkpoint } = app.pipeline().submit(envelopes, mode).await?;
+    let pipeline = app.pipeline().clone();
+    // What was queued is written although its client goes away, and takes up its place for as long.
+    let submitted = async move {
+        let _held = held;
+        pipeline.submit(envelopes, mode).await
+    };
+    let submitted = tokio::spawn(submitted.in_current_span()).await;
+    let Submitted { outcomes, checkpoint } = submitted.map_err(|error| {
+        tracing::error!(%error, "a submission failed");
+        INTERNAL
+    })??;
     let covered = checkpoint.as_deref().and_then(size_of).unwrap_or(0);
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -85,17 +108,22 @@ fn size_of(note: &str) -> Option<u64> {
     note.lines().nth(1)?.parse().ok()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Verdict {
     WouldAccept {
+        #[schema(value_type = Hash)]
         digest: Digest,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<Specified>)]
         entry: Option<JournalEntry>,
+        #[schema(pattern = "^would_accept$")]
         status: &'static str,
     },
     Refused {
+        #[schema(value_type = types::Problem)]
         problem: Problem,
+        #[schema(pattern = "^refused$")]
         status: &'static str,
     },
 }
@@ -105,7 +133,7 @@ pub(super) async fn check(
     _: Params<Nothing>,
     request: Request,
 ) -> Result<Json<Answer<Verdict>>, Problem> {
-    let (_, envelopes) = parse(&read(&app, request).await?)?;
+    let Arrived { envelopes, held: _held, .. } = arrive(&app, request).await?;
     let checked = app.pipeline().check(envelopes).await?;
     let refused =
         |problem: Problem, index: usize| Verdict::Refused { problem: problem.at(index), status: "refused" };
@@ -121,34 +149,55 @@ pub(super) async fn check(
     Ok(Json(Answer { checkpoint: None, results }))
 }
 
-/// The whole body, if it is not too large and arrives in time.
-async fn read(app: &App, request: Request) -> Result<Bytes, Problem> {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length: usize = length.and_then(|text| text.parse().ok()).unwrap_or(0);
-    if length > BODY_BYTES_DRAINED {
-        return Err(BODY_TOO_LARGE.into());
-    }
-    let limit = app.settings().body_timeout;
-    let read = tokio::time::timeout(limit, collect(request.into_body(), length.min(BODY_BYTES_MAX)));
-    read.await.unwrap_or_else(|_| Err(BODY_TIMEOUT.into()))
+/// What a request asks for, and what it takes up until it is answered.
+struct Arrived {
+    mode: Mode,
+    envelopes: Envelopes,
+    held: (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit),
 }
 
-async fn collect(body: Body, expected: usize) -> Result<Bytes, Problem> {
-    let mut bytes = Vec::with_capacity(expected);
-    let mut arrived = 0;
-    let mut chunks = body.into_data_stream();
+/// The request's envelopes, when its whole body has arrived in time, there was room for it, and it is worked on.
+async fn arrive(app: &App, request: Request) -> Result<Arrived, Problem> {
+    let collected = tokio::time::timeout(app.limits().body_timeout, collect(app, request));
+    let (bytes, room) = collected.await.unwrap_or_else(|_| Err(BODY_TIMEOUT.into()))?;
+    let place = app.admit()?;
+    let (mode, envelopes) = parse(&bytes, app.limits().request_instructions)?;
+    Ok(Arrived { mode, envelopes, held: (room, place) })
+}
+
+async fn collect(app: &App, request: Request) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    let most = app.limits().body_bytes;
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    // Chunks say no length beforehand.
+    let length: Option<usize> = length.and_then(|text| text.parse().ok());
+    let too_large = || Problem::with(BODY_TOO_LARGE, format!("{most} bytes at most"));
+    let mut refused = length.filter(|length| *length > most).map(|_| too_large());
+    if length.is_some_and(|length| length > most.saturating_mul(DRAINED)) {
+        return Err(too_large());
+    }
+    let (mut bytes, mut room, mut arrived) = (Vec::new(), None, 0_usize);
+    let mut chunks = request.into_body().into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| BODY_INCOMPLETE)?;
-        arrived += chunk.len();
-        if arrived > BODY_BYTES_DRAINED {
+        arrived = arrived.saturating_add(chunk.len());
+        if arrived > most.saturating_mul(DRAINED) {
             break;
-        } else if arrived > BODY_BYTES_MAX {
-            bytes = Vec::new();
-        } else {
+        }
+        if arrived > most {
+            refused.get_or_insert_with(too_large);
+        } else if arrived > app.limits().body_small_bytes && room.is_none() && refused.is_none() {
+            match app.make_room(length.unwrap_or(most)) {
+                Ok(permit) => room = Some(permit),
+                Err(problem) => refused = Some(problem),
+            }
+        }
+        if refused.is_none() {
             bytes.extend_from_slice(&chunk);
+        } else {
+            (bytes, room) = (Vec::new(), None);
         }
     }
-    if arrived > BODY_BYTES_MAX { Err(BODY_TOO_LARGE.into()) } else { Ok(bytes.into()) }
+    refused.map_or(Ok((bytes, room)), Err)
 }
 
 #[derive(Deserialize)]
@@ -172,15 +221,15 @@ type Envelopes = Vec<Result<Envelope, EnvelopeError>>;
 
 /// Reads the body strictly: exactly the fields that there are, each once. What is wrong inside an envelope is that
 /// envelope's matter.
-fn parse(body: &[u8]) -> Result<(Mode, Envelopes), Problem> {
+fn parse(body: &[u8], most: usize) -> Result<(Mode, Envelopes), Problem> {
     let not_json = |error: &dyn std::fmt::Display| Problem::with(BODY_NOT_JSON, error.to_string());
     let text = std::str::from_utf8(body).map_err(|error| not_json(&error))?;
     let body: BodyJson<'_> = object(text)?;
     if body.instructions.is_empty() {
         return Err(Problem::with(BODY_INVALID, "instructions must not be empty"));
     }
-    if body.instructions.len() > INSTRUCTIONS_MAX {
-        return Err(TOO_MANY_INSTRUCTIONS.into());
+    if body.instructions.len() > most {
+        return Err(Problem::with(TOO_MANY_INSTRUCTIONS, format!("{most} at most")));
     }
     let mode = match body.mode.as_str() {
         "all" => Mode::All,
@@ -218,7 +267,7 @@ mod tests {
 
     fn outcome(body: &str) -> String {
         let body = body.replace('E', ENVELOPE);
-        match parse(body.as_bytes()) {
+        match parse(body.as_bytes(), 1000) {
             Err(problem) => problem.code().to_owned(),
             Ok((_, envelopes)) => {
                 let codes = envelopes
@@ -287,7 +336,7 @@ mod tests {
         };
         assert!(many(1000).starts_with("ok"));
         assert_eq!(many(1001), "too_many_instructions");
-        assert_eq!(parse(b"\xff").unwrap_err().code(), "body_not_json");
+        assert_eq!(parse(b"\xff", 1000).unwrap_err().code(), "body_not_json");
     }
 
     #[test]

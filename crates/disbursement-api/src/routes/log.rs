@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
 use signing::keys::PublicKey;
 use store::{hashes, log, queries};
+use utoipa::ToSchema;
 
 use super::params::{Named, Nothing, Params};
 use crate::app::App;
+use crate::openapi::types::{EnrolledKey, Hash, Number};
 use crate::problem::{NO_CHECKPOINT, PROOF_OUT_OF_RANGE, Problem, RECORD_NOT_FOUND};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Health {
+    #[schema(pattern = "^ok$")]
     status: &'static str,
 }
 
@@ -27,12 +30,16 @@ pub(super) async fn healthz(State(app): State<App>, _: Params<Nothing>) -> Resul
     Ok(Json(Health { status: "ok" }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Service {
+    #[schema(value_type = EnrolledKey)]
     checkpoint_key: PublicKey,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Hash>)]
     ledger: Option<Digest>,
+    #[schema(value_type = String)]
     origin: Token,
+    #[schema(value_type = EnrolledKey)]
     record_key: PublicKey,
 }
 
@@ -46,6 +53,11 @@ pub(super) async fn service(State(app): State<App>, _: Params<Nothing>) -> Resul
         origin: names.origin.clone(),
         record_key: names.record_key.clone(),
     }))
+}
+
+/// The description of this interface.
+pub(super) async fn openapi(State(app): State<App>, _: Params<Nothing>) -> Json<serde_json::Value> {
+    Json(crate::openapi::openapi(app.limits()))
 }
 
 pub(super) async fn founding(State(app): State<App>, _: Params<Nothing>) -> Result<Response, Problem> {
@@ -79,11 +91,15 @@ pub(super) struct InclusionParams {
     size: Integer,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Inclusion {
+    #[schema(value_type = Vec<Hash>)]
     hashes: Vec<Digest>,
+    #[schema(value_type = Hash)]
     leaf_hash: Digest,
+    #[schema(value_type = Number)]
     position: Integer,
+    #[schema(value_type = Number)]
     size: Integer,
 }
 
@@ -108,10 +124,13 @@ pub(super) struct ConsistencyParams {
     to: Integer,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Consistency {
+    #[schema(value_type = Number)]
     from: Integer,
+    #[schema(value_type = Vec<Hash>)]
     hashes: Vec<Digest>,
+    #[schema(value_type = Number)]
     to: Integer,
 }
 

@@ -7,10 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use store::queries::{Page, Slice};
 
+use crate::limits::HttpLimits;
 use crate::problem::{PATH_INVALID, Problem, QUERY_INVALID};
 
-const LIMIT_DEFAULT: u32 = 100;
-const LIMIT_MAX: u64 = 500;
 const CURSOR_BYTES_MAX: usize = 200;
 
 /// The one parameter of a path.
@@ -58,11 +57,12 @@ impl Paging {
         Paging { cursor, limit }
     }
 
-    pub(super) fn slice(&self) -> Result<Slice<'_>, Problem> {
-        let limit = match self.limit {
-            None => LIMIT_DEFAULT,
-            Some(Integer(limit @ 1..=LIMIT_MAX)) => u32::try_from(limit).unwrap_or(LIMIT_DEFAULT),
-            Some(_) => return Err(Problem::with(QUERY_INVALID, "limit is 1 to 500")),
+    pub(super) fn slice(&self, limits: &HttpLimits) -> Result<Slice<'_>, Problem> {
+        let most = limits.page_items;
+        let limit = match self.limit.map(|Integer(limit)| u32::try_from(limit)) {
+            None => limits.page_items_default,
+            Some(Ok(limit)) if (1..=most).contains(&limit) => limit,
+            Some(_) => return Err(Problem::with(QUERY_INVALID, format!("limit is 1 to {most}"))),
         };
         let after = self.cursor.as_deref();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"/_-~.".contains(&b);
@@ -78,8 +78,8 @@ impl Paging {
     }
 
     /// The slice of a list in order of position, whose cursors are numbers.
-    pub(super) fn slice_by_position(&self) -> Result<Slice<'_>, Problem> {
-        let slice = self.slice()?;
+    pub(super) fn slice_by_position(&self, limits: &HttpLimits) -> Result<Slice<'_>, Problem> {
+        let slice = self.slice(limits)?;
         if slice.after.is_some_and(|text| text.parse::<Integer>().is_err()) {
             return Err(Problem::with(QUERY_INVALID, "cursor is the 'next' of an earlier page"));
         }
@@ -106,12 +106,13 @@ mod tests {
     use axum::http::Uri;
 
     use super::*;
+    use crate::limits::Limits;
 
     fn slice(query: &str) -> String {
         let uri: Uri = format!("/x?{query}").parse().unwrap();
         match Query::<Paging>::try_from_uri(&uri) {
             Err(_) => "refused".to_owned(),
-            Ok(Query(paging)) => match paging.slice() {
+            Ok(Query(paging)) => match paging.slice(&Limits::default().http) {
                 Ok(slice) => format!("{:?} {}", slice.after, slice.limit),
                 Err(problem) => problem.code().to_owned(),
             },

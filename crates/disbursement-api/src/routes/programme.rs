@@ -19,16 +19,25 @@ use signing::digest::Digest;
 use signing::dsse::Envelope;
 use store::log;
 use store::queries::{self, lists};
+use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
+use crate::openapi::types::{
+    Day, EntryName, Hash, Id, MoneyAmount, Number, ScreeningState, SignedEnvelope, Specified, StageName, Time,
+};
 use crate::problem::{INTERNAL, Problem};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Offer)]
 pub(super) struct OfferView {
+    #[schema(value_type = Vec<Specified>)]
     benefits: Vec<Benefit>,
+    #[schema(value_type = Id)]
     offer: OfferId,
+    #[schema(value_type = Day)]
     valid_from: Date,
+    #[schema(value_type = Number)]
     version: Integer,
 }
 
@@ -37,7 +46,7 @@ pub(super) async fn offers(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<OfferView>>, Problem> {
     let client = app.databases().read().await?;
-    let slice = paging.slice()?;
+    let slice = paging.slice(app.limits())?;
     let page = lists::entities::<OfferVersionState>(&client, lists::Listed::OfferVersions, slice).await?;
     let view = |(name, state): (String, OfferVersionState)| {
         let (offer, version) = name.split_once('/')?;
@@ -47,24 +56,35 @@ pub(super) async fn offers(
     Ok(Json(page.try_map(|item| view(item).ok_or(Problem::from(INTERNAL)))?.into()))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Disbursement)]
 pub(super) struct DisbursementView {
+    #[schema(value_type = Vec<Id>)]
     approvals: Vec<PrincipalId>,
+    #[schema(value_type = Id)]
     disbursement: DisbursementId,
+    #[schema(value_type = Specified)]
     effect: Effect,
     in_kind: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EntryName>)]
     last_entry: Option<EntryId>,
     needs: Needs,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MoneyAmount>)]
     payable: Option<Money>,
+    #[schema(value_type = Time)]
     requested_at: Timestamp,
+    #[schema(value_type = StageName)]
     stage: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApprovalsNeeded)]
 struct Needs {
+    #[schema(value_type = Number)]
     approvers: Integer,
+    #[schema(value_type = Number)]
     directors: Integer,
 }
 
@@ -99,7 +119,7 @@ impl DisbursementView {
     }
 }
 
-const STAGES: [&str; 8] =
+pub(super) const STAGES: [&str; 8] =
     ["requested", "obligated", "due", "released", "paid", "rejected", "cancelled", "lapsed"];
 
 #[derive(Deserialize)]
@@ -121,7 +141,7 @@ pub(super) async fn disbursements(
     let policy =
         lists::entity::<PolicyState>(&snapshot, &Key::Policy).await?.ok_or(Code::LedgerNotFounded)?;
     let policy = policy.at(app.now());
-    let page = lists::disbursements(&snapshot, stage, paging.slice()?).await?;
+    let page = lists::disbursements(&snapshot, stage, paging.slice(app.limits())?).await?;
     Ok(Json(page.map(|(id, state)| DisbursementView::of(id, state, policy)).into()))
 }
 
@@ -139,16 +159,23 @@ pub(super) async fn disbursement(
     Ok(Json(DisbursementView::of(id, state, policy.at(app.now()))))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Report)]
 pub(super) struct ReportView {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EntryName>)]
     entry: Option<EntryId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<SignedEnvelope>)]
     envelope: Option<Envelope>,
     kind: String,
+    #[schema(value_type = Vec<Id>)]
     persons: Vec<PrincipalId>,
+    #[schema(value_type = Number)]
     position: Integer,
+    #[schema(value_type = Hash)]
     report: Digest,
+    #[schema(pattern = "^(waiting|posted|reversed)$")]
     status: &'static str,
 }
 
@@ -157,7 +184,7 @@ pub(super) async fn reports(
     Params(paging): Params<Paging>,
 ) -> Result<Json<Listed<ReportView>>, Problem> {
     let client = app.databases().read().await?;
-    let page = lists::reports(&client, paging.slice_by_position()?).await?;
+    let page = lists::reports(&client, paging.slice_by_position(app.limits())?).await?;
     // Who countersigns has to see what was signed, not what we say of it.
     let mut envelopes = BTreeMap::new();
     for row in page.items.iter().filter(|row| matches!(row.state.status, ReportStatus::Waiting { .. })) {
@@ -178,20 +205,29 @@ pub(super) async fn reports(
     Ok(Json(page.map(view).into()))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Case)]
 pub(super) struct CaseView {
+    #[schema(value_type = Id)]
     agency: String,
+    #[schema(value_type = Id)]
     case: String,
+    #[schema(value_type = Day)]
     entered: String,
     offer: CaseOffer,
+    #[schema(value_type = ScreeningState)]
     screening: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CaseOffer {
+    #[schema(value_type = Id)]
     offer: String,
+    #[schema(value_type = Number)]
     version: Integer,
 }
+
+pub(super) const SCREENINGS: [&str; 3] = ["open", "cleared", "refused"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -206,9 +242,9 @@ pub(super) async fn cases(
     Params(CasesParams { cursor, limit, screening }): Params<CasesParams>,
 ) -> Result<Json<Listed<CaseView>>, Problem> {
     let paging = Paging::new(cursor, limit);
-    let screening = one_of("screening", screening.as_deref(), &["open", "cleared", "refused"])?;
+    let screening = one_of("screening", screening.as_deref(), &SCREENINGS)?;
     let client = app.databases().read().await?;
-    let page = lists::cases(&client, screening, paging.slice()?).await?;
+    let page = lists::cases(&client, screening, paging.slice(app.limits())?).await?;
     let view = |row: lists::CaseRow| CaseView {
         agency: row.agency,
         case: row.case.to_string(),

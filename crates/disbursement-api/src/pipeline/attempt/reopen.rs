@@ -115,6 +115,7 @@ impl Reopening {
             grown: Notify::new(),
             publishes: watch::Sender::new(true),
             known_keys: RwLock::default(),
+            verifying: tokio::sync::Semaphore::new(super::super::VERIFIED_AT_ONCE),
             metrics: crate::metrics::Metrics::new(),
         };
         let cited = Checkpoint::parse_and_verify_any(&note, shared.keys.checkpoint.public())
