@@ -6,14 +6,15 @@ use std::time::Duration;
 use records::governance::{Charter, Founding};
 use records::scalar::Integer;
 use records::{Basis, Body, Header, Payload, Record, Verified};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::SecretKey;
 use translog::checkpoint::{Checkpoint, CheckpointError};
 
+use crate::batch::{Answered, batches, post};
 use crate::connection::Connection;
 use crate::draw;
 use crate::error::{Error, Problem};
@@ -24,10 +25,6 @@ use crate::outbox;
 use crate::reads::Proof;
 use crate::receipt::Receipt;
 
-/// How many instructions are sent at once.
-const BATCH: usize = 200;
-/// How many bytes of envelopes are sent at once.
-const BATCH_BYTES: usize = 6 * 1024 * 1024;
 /// How often the same is sent again for its receipt.
 const RECEIPT_TRIES: u32 = 20;
 /// The wait between two such tries.
@@ -78,38 +75,6 @@ pub struct Submission {
     pub outcomes: Vec<Outcome>,
     /// What went wrong on the way, if anything.
     pub trouble: Option<Error>,
-}
-
-#[derive(Serialize)]
-struct Item<'a> {
-    attachments: [(); 0],
-    envelope: &'a Envelope,
-}
-
-#[derive(Serialize)]
-struct Batch<'a> {
-    instructions: Vec<Item<'a>>,
-    mode: Mode,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    checkpoint: Option<String>,
-    results: Vec<Answered>,
-}
-
-#[derive(Deserialize)]
-struct Answered {
-    #[serde(default)]
-    digest: Option<Digest>,
-    #[serde(default)]
-    entry: Option<Value>,
-    #[serde(default)]
-    position: Option<Integer>,
-    #[serde(default)]
-    problem: Option<Problem>,
-    status: String,
 }
 
 /// A person's machine at one ledger.
@@ -562,40 +527,4 @@ fn whole_batch_failed(error: Error, mode: Mode, outcomes: &mut [Outcome]) -> Res
         };
     }
     Ok(())
-}
-
-fn post(connection: &Connection, path: &str, envelopes: &[&Envelope], mode: Mode) -> Result<Answer, Error> {
-    let instructions = envelopes.iter().map(|envelope| Item { attachments: [], envelope }).collect();
-    let body =
-        serde_json::to_vec(&Batch { instructions, mode }).map_err(|error| Error::Build(error.to_string()))?;
-    let answer: Answer = connection.post(path, &body)?;
-    if answer.results.len() == envelopes.len() {
-        Ok(answer)
-    } else {
-        Err(Error::Answer("it has another number of results than instructions were sent".to_owned()))
-    }
-}
-
-/// Parts that fit one request each. All or none fits one, or cannot be had.
-fn batches<'a, 'e>(envelopes: &'a [&'e Envelope], mode: Mode) -> Result<Vec<&'a [&'e Envelope]>, Error> {
-    let mut parts = Vec::new();
-    let mut rest = envelopes;
-    let most = if mode == Mode::All { 1000 } else { BATCH };
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take(most).take_while(|envelope| {
-            bytes += envelope.encode().len() + 40;
-            bytes <= BATCH_BYTES
-        });
-        let (part, after) = rest.split_at(fits.count().max(1));
-        parts.push(part);
-        rest = after;
-    }
-    if mode == Mode::All && parts.len() > 1 {
-        return Err(Error::Build(
-            "these are too many for --mode all (1000 instructions or 6 MiB): send fewer, or use --mode each"
-                .to_owned(),
-        ));
-    }
-    Ok(parts)
 }

@@ -19,6 +19,7 @@
 //!
 //! What it is not: it reads no clock, environment, key file or passphrase. The caller brings the time and the key.
 
+mod batch;
 mod client;
 pub mod connection;
 pub mod describe;
