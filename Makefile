@@ -24,6 +24,13 @@ test: postgresql openssl python lint ## Everything that must pass before a chang
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
+# How often each of the two tests kills. They take about five seconds a kill.
+KILLS ?= 500
+
+.PHONY: soak
+soak: postgresql ## Kill the service and PostgreSQL a thousand times under load (KILLS=500 with each kind of server)
+	CRASH_KILLS=$(KILLS) $(CARGO) test -p tests --test suite -- crash::nothing_is_lost --nocapture --test-threads=1
+
 .PHONY: lint
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
