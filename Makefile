@@ -28,7 +28,8 @@ test: postgresql openssl python lint ## Everything that must pass before a chang
 KILLS ?= 500
 
 .PHONY: soak
-soak: postgresql ## Kill the service and PostgreSQL a thousand times under load (KILLS=500 with each kind of server)
+soak: postgresql ## Cut every message, and kill service and PostgreSQL a thousand times (KILLS=500 with each kind of server)
+	FAULT_POINTS=all $(CARGO) test -p tests --test suite -- faults::connection --nocapture
 	CRASH_KILLS=$(KILLS) $(CARGO) test -p tests --test suite -- crash::nothing_is_lost --nocapture --test-threads=1
 
 .PHONY: lint

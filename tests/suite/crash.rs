@@ -71,7 +71,9 @@ fn strike(ground: &mut Ground, victim: Victim, choices: &mut Choices) {
             ground.start_server();
             return ground.wait_up();
         }
-        Victim::Both if is_beside => ground.start_server(),
+        Victim::Both if is_beside => {
+            ground.start_server();
+        }
         Victim::Service | Victim::Both => {}
     }
     ground.start();
@@ -145,7 +147,7 @@ fn nothing_is_lost_whoever_is_killed() {
 
 #[test]
 fn nothing_is_lost_beside_a_server_whoever_is_killed() {
-    nothing_is_lost(Ground::beside_a_server());
+    nothing_is_lost(Ground::beside_a_server(None));
 }
 
 #[test]

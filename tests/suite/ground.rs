@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ pub use tests::world::Desk;
 
 const PASSPHRASE: &str = "correct horse battery staple";
 const DATABASE: &str = "safeconduct";
-/// Recovery, on a busy machine.
-pub const UP_LIMIT: Duration = Duration::from_secs(60);
+/// Recovery, on a busy machine: PostgreSQL syncs every file that it has.
+pub const UP_LIMIT: Duration = Duration::from_secs(180);
 /// The watch, the patience of the writer, and the publisher's last tries.
 const END_LIMIT: Duration = Duration::from_secs(45);
 pub const PAUSE: Duration = Duration::from_millis(20);
@@ -38,8 +38,8 @@ pub fn kill(pid: u32, signal: Signal) {
 enum Server {
     /// The service's: it starts it and ends with it.
     Own,
-    /// The test's: none while it is down.
-    Beside(Option<Embedded>),
+    /// The test's, with these programs: none while it is down.
+    Beside { server: Option<Embedded>, bin: PathBuf },
 }
 
 /// A data directory, the service that runs on it, and its PostgreSQL.
@@ -74,13 +74,11 @@ impl Ground {
         ground
     }
 
-    /// The same beside a PostgreSQL that the test runs.
-    pub fn beside_a_server() -> Ground {
+    /// The same beside a PostgreSQL that the test runs, with the programs of this directory.
+    pub fn beside_a_server(bin: Option<&Path>) -> Ground {
         let mut ground = Ground::with_keys();
-        ground.server = Server::Beside(None);
-        ground.start_server();
-        let Server::Beside(Some(server)) = &ground.server else { panic!("it was started") };
-        let maintenance = server.config("postgres", "postgres");
+        ground.server = Server::Beside { server: None, bin: find_server(bin).unwrap() };
+        let maintenance = ground.start_server().config("postgres", "postgres");
         runtime().block_on(store::migrate::ensure_database(&maintenance, DATABASE)).unwrap();
         ground
     }
@@ -105,7 +103,7 @@ impl Ground {
     }
 
     pub fn is_beside(&self) -> bool {
-        matches!(self.server, Server::Beside(_))
+        matches!(self.server, Server::Beside { .. })
     }
 
     pub fn start(&mut self) {
@@ -126,12 +124,18 @@ impl Ground {
     }
 
     /// Starts the server that is not the service's own, again where it was killed.
-    pub fn start_server(&mut self) {
+    pub fn start_server(&mut self) -> &Embedded {
         let data = self.server_data();
-        let Server::Beside(server) = &mut self.server else { panic!("the service starts its own") };
+        let Server::Beside { server, bin } = &mut self.server else { panic!("the service starts its own") };
         // What is left of the one before lets go of the lock.
         drop(server.take());
-        *server = Some(Embedded::start(&find_server(None).unwrap(), &data).unwrap());
+        server.insert(Embedded::start(bin, &data).unwrap())
+    }
+
+    /// Whether the server that is not the service's own still runs.
+    pub fn server_runs(&mut self) -> bool {
+        let Server::Beside { server, .. } = &mut self.server else { panic!("the service watches its own") };
+        server.as_mut().is_some_and(Embedded::is_running)
     }
 
     fn service(&mut self) -> &mut Child {
@@ -180,7 +184,7 @@ impl Ground {
     fn server_data(&self) -> PathBuf {
         match self.server {
             Server::Own => self.data.clone(),
-            Server::Beside(_) => self.data.with_file_name("server"),
+            Server::Beside { .. } => self.data.with_file_name("server"),
         }
     }
 
@@ -213,11 +217,15 @@ impl Ground {
         config
     }
 
-    /// The end of what the service said.
+    /// The end of what the service and PostgreSQL said.
     pub fn log(&self) -> String {
-        let text = fs::read_to_string(self.data.join("service.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(15)..].join("\n")
+        let logs = [self.data.join("service.log"), self.server_data().join("postgres.log")];
+        let tail = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(15)..].join("\n")
+        };
+        logs.each_ref().map(tail).join("\n---\n")
     }
 }
 

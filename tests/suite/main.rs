@@ -7,6 +7,7 @@ mod bad_input;
 mod choices;
 mod crash;
 mod evidence;
+mod faults;
 mod foreign;
 mod golden_logs;
 mod ground;

@@ -30,6 +30,7 @@ use crate::auth::{Identity, Nonces, authorise};
 use crate::pipeline::{LedgerKeys, Pipeline};
 use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN};
 use crate::routes::{ROUTES, Who};
+use crate::spare::Spare;
 
 /// What the service is told about its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,6 +214,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
+    let mut spare = Spare::new();
     loop {
         let accept = async {
             // Closed never, so this fails never.
@@ -228,7 +230,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             Err(error) => {
                 // Of one connection, or of the system's limits, which pass.
                 tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if Spare::is_needed(&error) {
+                    spare.refuse(&listener).await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 continue;
             }
         };

@@ -15,3 +15,4 @@ pub mod pipeline;
 pub mod problem;
 mod publisher;
 pub mod routes;
+mod spare;

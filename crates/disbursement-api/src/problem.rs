@@ -94,7 +94,7 @@ codes! {
     TOO_MANY_BUNDLES = "too_many_bundles", 429, transient, "As many bundles as are allowed at once are being read; ask again later.";
     // The service itself.
     CLOCK_SUSPECT = "clock_suspect", 503, transient, "The service's clock does not agree with the ledger's time, so nothing is written; an operator has to set it right or confirm the time.";
-    REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, so nothing is written; an operator has to restore it.";
+    REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, or cannot be read or written, so nothing is written; an operator has to see to it.";
     LOG_FORKED = "log_forked", 503, permanent, "The committed log does not extend what was signed before, so nothing is written; keep your receipts and tell the auditors.";
     STALE_SERVER = "stale_server", 503, transient, "The database is an older primary than one seen before, so nothing is written; send this again when an operator has put the right one in its place.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";

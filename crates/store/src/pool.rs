@@ -14,6 +14,11 @@ use crate::writer::Writer;
 
 /// How long a request waits for a connection.
 const WAIT: Duration = Duration::from_secs(5);
+/// How long a server over TCP may be silent before it is asked whether it is there, and how often.
+const SILENCE: Duration = Duration::from_secs(10);
+const ASKS: u32 = 3;
+/// How long it may leave what was sent to it unacknowledged. The kernel's own patience is hours.
+const UNHEARD: Duration = Duration::from_secs(20);
 
 /// How many connections each pool may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,13 @@ impl Databases {
         config_for_role: impl Fn(&str) -> Config,
         sizes: PoolSizes,
     ) -> Result<Databases, deadpool_postgres::BuildError> {
+        let config_for_role = |role: &str| {
+            let mut config = config_for_role(role);
+            // A network that loses every packet closes no connection: without these the writer would wait for ever.
+            config.keepalives_idle(SILENCE).keepalives_interval(SILENCE / 2).keepalives_retries(ASKS);
+            config.tcp_user_timeout(UNHEARD);
+            config
+        };
         let pool = |role: &str, size: usize| {
             let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
             let manager = Manager::from_config(config_for_role(role), NoTls, recycling);
