@@ -48,9 +48,9 @@ use records::governance::Role;
 use records::scalar::Token;
 use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, PublicKey, SecretKey};
-use store::load::{Loaded, Loader};
+use store::Databases;
 use store::log::SignedHead;
-use store::{Databases, StoreError};
+use store::storage::{self, Storage};
 use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -116,8 +116,8 @@ impl Default for Settings {
 /// What the tasks of one process share.
 pub(crate) struct Shared {
     pub databases: Databases,
+    pub storage: Arc<dyn Storage>,
     pub keys: Arc<LedgerKeys>,
-    pub register: PathBuf,
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     pub settings: Settings,
     /// Why nothing may be written, as the publisher sees it.
@@ -144,12 +144,6 @@ impl Shared {
     pub fn remember_key(&self, key: &PublicKey) {
         self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(key.id(), key.clone());
     }
-
-    /// Loads keys outside a transaction.
-    pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
-        let client = self.databases.service().await?;
-        Loader::cached(&client).await?.load(&client, keys).await
-    }
 }
 
 /// The pipeline. Clones are the same pipeline; when the last is dropped, what is queued is finished.
@@ -173,11 +167,23 @@ impl Pipeline {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
         settings: Settings,
     ) -> Pipeline {
+        let storage = Arc::new(storage::Stored::new(databases.clone(), register));
+        Pipeline::start_on(storage, databases, keys, clock, settings)
+    }
+
+    /// The same on any storage. `databases` are there for [`check`](Pipeline::check) alone.
+    pub fn start_on(
+        storage: Arc<dyn Storage>,
+        databases: Databases,
+        keys: Arc<LedgerKeys>,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        settings: Settings,
+    ) -> Pipeline {
         let room = Arc::new(Semaphore::new(settings.queue_limit.min(Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared {
             databases,
+            storage,
             keys,
-            register,
             clock: Box::new(clock),
             settings,
             halted: watch::Sender::new(None),
@@ -277,7 +283,7 @@ impl Pipeline {
     }
 
     async fn entity<T: Stored + Clone>(&self, key: Key) -> Result<Option<T>, Unavailable> {
-        let loaded = self.shared.load(vec![key]).await.map_err(Unavailable::of_read)?;
+        let loaded = self.shared.storage.load(vec![key]).await.map_err(Unavailable::of_read)?;
         let entity = loaded.into_iter().find_map(|(_, entity)| entity);
         Ok(entity.as_ref().and_then(T::of).cloned())
     }

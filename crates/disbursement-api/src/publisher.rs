@@ -18,9 +18,10 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::log::{self, SignedHead};
-use store::register::{Register, RegisterError, RegisterState};
-use store::session::{News, Session};
+use store::log::SignedHead;
+use store::register::RegisterError;
+use store::session::News;
+use store::storage::{Follower, Held};
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, watch};
 
@@ -38,8 +39,8 @@ pub(crate) struct Publisher {
     shared: Arc<Shared>,
     /// Turns true when the writer has finished.
     finished: watch::Receiver<bool>,
-    register: Option<Register>,
-    session: Option<Session>,
+    register: Option<Box<dyn Held>>,
+    session: Option<Box<dyn Follower>>,
     /// The log as it was published last.
     tail: Option<Tail>,
 }
@@ -90,8 +91,10 @@ impl Publisher {
                 break;
             }
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
-            let heard = self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), Session::heard);
+            let heard =
+                self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
             tokio::select! {
+                biased;
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
                 () = self.shared.grown.notified() => {}
@@ -119,7 +122,7 @@ impl Publisher {
 
     async fn turn(&mut self) -> Result<(), Trouble> {
         if self.register.is_none() {
-            match Register::open(&self.shared.register) {
+            match self.shared.storage.hold_register() {
                 Ok(register) => {
                     self.register = Some(register);
                     // What there is to hear is another now.
@@ -131,21 +134,19 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        if self.session.as_ref().is_none_or(Session::is_closed) {
+        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
-            let session = self.shared.databases.session().await?;
             let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
-            session.listen(news).await?;
-            self.session = Some(session);
+            self.session = Some(self.shared.storage.follower(news).await?);
         }
         let Publisher { shared, register, session, tail, .. } = self;
         let Some(session) = session else {
             return Err(Trouble::Lost);
         };
         let latest = match register {
-            Some(_) => publish(shared, register, session, tail).await?,
-            None => log::latest_checkpoint(session.client()).await?,
+            Some(register) => publish(shared, &mut **register, &**session, tail).await?,
+            None => session.latest_checkpoint().await?,
         };
         if let Some(latest) = latest {
             announce(shared, latest);
@@ -157,25 +158,21 @@ impl Publisher {
 /// Publishes the committed head, if it is new. Answers its checkpoint, which is stored; none before the founding.
 async fn publish(
     shared: &Shared,
-    register: &mut Option<Register>,
-    session: &Session,
+    register: &mut dyn Held,
+    session: &dyn Follower,
     tail: &mut Option<Tail>,
 ) -> Result<Option<SignedHead>, Trouble> {
-    let client = session.client();
-    let head = log::head(client).await?;
+    let head = session.head().await?;
     if head.forked {
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
-    let held = match register {
-        Some(register) => register.read()?,
-        None => None,
-    };
+    let held = register.read()?;
     // What is kept in memory is what the file holds, or it is not used.
     let known = tail.take().filter(|tail| held.as_ref() == Some(&tail.state));
     // What is kept in memory was stored too.
     let latest = match &known {
         Some(known) => Some(known.signed()),
-        None => log::latest_checkpoint(client).await?,
+        None => session.latest_checkpoint().await?,
     };
     let mut now = match (known, held) {
         (Some(known), _) => known,
@@ -194,37 +191,20 @@ async fn publish(
             committed = head.size,
             "the committed log does not extend the published one"
         );
-        log::mark_forked(client).await?;
+        session.mark_forked().await?;
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
     now.state.epoch = session.epoch().clone();
     now.state.checkpoint = now.checkpoint(&shared.keys);
     if now.state != before {
-        write(register, now.state.clone()).await?;
+        register.write(now.state.clone()).await?;
     }
     let signed = now.signed();
     if latest.as_ref() != Some(&signed) {
-        log::store_checkpoint(client, &signed).await?;
+        session.store_checkpoint(&signed).await?;
     }
     *tail = Some(now);
     Ok(Some(signed))
-}
-
-/// Writes the register on a thread that may block. If that fails, the lock is given up with it.
-async fn write(register: &mut Option<Register>, state: RegisterState) -> Result<(), Trouble> {
-    let Some(mut held) = register.take() else {
-        return Err(Trouble::Lost);
-    };
-    let written = tokio::task::spawn_blocking(move || {
-        let result = held.write(&state);
-        (held, result)
-    });
-    let (held, result) = written.await.map_err(|error| {
-        tracing::error!(%error, "the register could not be written");
-        Trouble::Halt(Unavailable::RegisterMissing)
-    })?;
-    *register = Some(held);
-    Ok(result?)
 }
 
 /// Tells whoever waits for a receipt.

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// A statement failed, or the connection did.
     #[error("the database failed")]
     Database(#[from] tokio_postgres::Error),
+    /// The connection is gone.
+    #[error("the connection to the database is gone")]
+    Gone,
     /// A statement was not prepared on this connection.
     #[error("a statement was not prepared on this connection")]
     NotPrepared,
@@ -51,6 +54,7 @@ impl StoreError {
                 _ => return Fault::Other,
             },
             StoreError::Database(error) => error,
+            StoreError::Gone => return Fault::Lost,
             StoreError::NotPrepared | StoreError::Corrupt { .. } => return Fault::Other,
         };
         let Some(refused) = error.as_db_error() else {

@@ -118,13 +118,18 @@ impl Register {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it holds: `None` before the first write.
     pub fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
         read(&self.path)
     }
 
     /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is.
-    pub fn write(&mut self, state: &RegisterState) -> Result<(), RegisterError> {
+    pub fn write(&self, state: &RegisterState) -> Result<(), RegisterError> {
         let temporary = with_suffix(&self.path, ".new");
         let write = || {
             let mut file = File::create(&temporary)?;
@@ -165,7 +170,7 @@ mod tests {
         let dir = TestDir::new("register");
         let path = dir.path().join("register.json");
         assert_eq!(read(&path).unwrap(), None);
-        let mut register = Register::open(&path).unwrap();
+        let register = Register::open(&path).unwrap();
         assert!(matches!(Register::open(&path), Err(RegisterError::Held(_))));
         for size in [0, 7, u64::MAX] {
             register.write(&state(size, 1)).unwrap();

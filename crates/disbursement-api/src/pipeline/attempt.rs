@@ -14,7 +14,8 @@ use signing::digest::Digest;
 use signing::keys::Signature;
 use store::load::Loaded;
 use store::log::Head;
-use store::writer::{CommitError, Opened, Writer};
+use store::storage::Appender;
+use store::writer::{CommitError, Opened};
 
 use super::clock::{Confirmed, group_time};
 use super::draft::{Draft, Progress, Unit, has_keys_of};
@@ -38,7 +39,7 @@ pub(super) struct Appended {
 /// One attempt.
 pub(super) struct Attempt<'a> {
     pub shared: &'a Shared,
-    pub connection: &'a Writer,
+    pub connection: &'a dyn Appender,
     pub confirmed: Confirmed,
 }
 

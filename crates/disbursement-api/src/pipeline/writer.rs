@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing::keys::Signature;
-use store::register::{self, Epoch, RegisterState};
-use store::{Fault, StoreError, log};
+use store::register::{Epoch, RegisterState};
+use store::storage::Appender;
+use store::{Fault, StoreError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -34,7 +35,7 @@ pub(super) struct Writer {
     stop: Arc<Notify>,
     /// Tells the publisher that nothing more will come.
     written: watch::Sender<bool>,
-    connection: Option<store::writer::Writer>,
+    connection: Option<Box<dyn Appender>>,
     confirmed: Confirmed,
     /// Whether the register was there, so that its absence means something.
     saw_register: bool,
@@ -217,17 +218,17 @@ impl Writer {
 
     /// Makes sure that there is a connection, to no older a server and no shorter a log than the register has seen.
     async fn connect(&mut self) -> Result<(), Failed> {
-        if self.connection.as_ref().is_some_and(|connection| !connection.client().is_closed()) {
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_closed()) {
             return Ok(());
         }
         self.connection = None;
-        let connection = self.shared.databases.writer().await.map_err(failed)?;
-        match register::read(&self.shared.register) {
+        let connection = self.shared.storage.appender().await.map_err(failed)?;
+        match self.shared.storage.register() {
             Ok(Some(state)) => {
                 self.saw_register = true;
                 fence(&state, connection.epoch()).map_err(Failed::Stop)?;
                 // What would be appended to a shorter log would stand where something else was acknowledged.
-                let head = log::head(connection.client()).await.map_err(failed)?;
+                let head = connection.head().await.map_err(failed)?;
                 if head.size < state.size {
                     tracing::error!(
                         head.size,
@@ -238,7 +239,7 @@ impl Writer {
                 }
             }
             Ok(None) => {
-                let published = log::latest_checkpoint(connection.client()).await.map_err(failed)?;
+                let published = connection.latest_checkpoint().await.map_err(failed)?;
                 if published.is_some() || self.saw_register {
                     tracing::error!("the register is missing beside existing checkpoints");
                     return Err(Failed::Stop(Unavailable::RegisterMissing));
@@ -258,7 +259,7 @@ impl Writer {
             return Err(Failed::Stop(reason));
         }
         let was_published = self.saw_register || self.shared.checkpoint.borrow().is_some();
-        if was_published && !self.shared.register.exists() {
+        if was_published && !self.shared.storage.has_register() {
             tracing::error!("the register is gone");
             self.connection = None;
             return Err(Failed::Stop(Unavailable::RegisterMissing));
@@ -267,7 +268,7 @@ impl Writer {
         let Some(connection) = self.connection.take() else {
             return Err(Failed::Lost);
         };
-        let group = Attempt { shared: &self.shared, connection: &connection, confirmed: self.confirmed };
+        let group = Attempt { shared: &self.shared, connection: &*connection, confirmed: self.confirmed };
         let result = group.append(jobs).await;
         // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
         let is_clean = match &result {
