@@ -29,6 +29,7 @@ KILLS ?= 500
 
 .PHONY: soak
 soak: postgresql ## Cut every message, and kill service and PostgreSQL a thousand times (KILLS=500 with each kind of server)
+	SIM_SEEDS=5000 $(CARGO) test -p tests --test suite -- simulation --nocapture
 	FAULT_POINTS=all $(CARGO) test -p tests --test suite -- faults::connection --nocapture
 	CRASH_KILLS=$(KILLS) $(CARGO) test -p tests --test suite -- crash::nothing_is_lost --nocapture --test-threads=1
 

@@ -15,6 +15,11 @@ impl Choices {
         Choices(seed)
     }
 
+    /// From a seed that is known, and said where something fails.
+    pub fn of(seed: u64) -> Choices {
+        Choices(seed)
+    }
+
     /// Less than this.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

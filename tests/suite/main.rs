@@ -18,6 +18,7 @@ mod oracle;
 mod pipeline;
 mod readme;
 mod second;
+mod simulation;
 mod tampered;
 mod tidy;
 mod two_services;

@@ -22,8 +22,12 @@
 //!
 //! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
 //! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
-//! connection, which waits for the server to be done with the old one, and the group's first record is looked up. What a
+//! connection, which waits for the server to be done with the old one, and all of the group's records are looked up. What a
 //! caller sends again is answered with its first position, so both are safe to repeat.
+//!
+//! **Failover.** A server that takes over may lack a group that the old one committed and nobody signed. Then a later
+//! checkpoint has its positions and not its records, so a checkpoint is a receipt only for what was written on the server
+//! that it was read from; what was written on an older one has to be sent again.
 //!
 //! What is *allowed* is not decided here: that is `programme`.
 
@@ -35,6 +39,7 @@ mod incoming;
 mod outcome;
 mod writer;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -50,6 +55,7 @@ use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, PublicKey, SecretKey};
 use store::Databases;
 use store::log::SignedHead;
+use store::register::Epoch;
 use store::storage::{self, Storage};
 use tokio::sync::{Notify, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -123,7 +129,7 @@ pub(crate) struct Shared {
     /// Why nothing may be written, as the publisher sees it.
     pub halted: watch::Sender<Option<Unavailable>>,
     /// The latest checkpoint that is known to be stored.
-    pub checkpoint: watch::Sender<Option<SignedHead>>,
+    pub checkpoint: watch::Sender<Option<Published>>,
     /// Wakes the publisher of this process.
     pub grown: Notify,
     /// Whether this process is the publisher, so that it need not be told through the database.
@@ -144,6 +150,13 @@ impl Shared {
     pub fn remember_key(&self, key: &PublicKey) {
         self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(key.id(), key.clone());
     }
+}
+
+/// A stored checkpoint, and the server from which it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub head: SignedHead,
+    pub epoch: Epoch,
 }
 
 /// The pipeline. Clones are the same pipeline; when the last is dropped, what is queued is finished.
@@ -241,26 +254,35 @@ impl Pipeline {
         let job = Job { items, mode, answer, _room: room };
         self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
         // Without an answer the writer is gone, and what became of the job is not known.
-        let answers = answered.await.map_err(|_| Unavailable::Unknown)??;
+        let (answers, epoch) = answered.await.map_err(|_| Unavailable::Unknown)??;
         for (index, outcome) in places.into_iter().zip(answers) {
             outcomes[index] = outcome;
         }
-        let checkpoint = self.receipt(&outcomes).await;
+        let checkpoint = self.receipt(&outcomes, &epoch).await?;
         Ok(Submitted { outcomes, checkpoint })
     }
 
-    /// The stored checkpoint that covers every accepted record, if there is one in time.
-    async fn receipt(&self, outcomes: &[Outcome]) -> Option<String> {
+    /// The stored checkpoint that covers every accepted record, if there is one in time. They were written on, or found
+    /// on, the server of an epoch.
+    async fn receipt(&self, outcomes: &[Outcome], epoch: &Epoch) -> Result<Option<String>, Unavailable> {
         let positions = outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::Accepted { position, .. } => Some(*position),
             _ => None,
         });
-        let last = positions.max()?;
+        let Some(last) = positions.max() else { return Ok(None) };
         let mut checkpoints = self.shared.checkpoint.subscribe();
-        let covers = |head: &Option<SignedHead>| head.as_ref().is_some_and(|head| head.size > last);
+        let covers = |known: &Option<Published>| {
+            let is_older = |known: &Published| known.epoch.partial_cmp(epoch) == Some(Ordering::Less);
+            known.as_ref().is_some_and(|known| known.head.size > last && !is_older(known))
+        };
         let waited =
             tokio::time::timeout(self.shared.settings.receipt_wait, checkpoints.wait_for(covers)).await;
-        waited.ok()?.ok()?.as_ref().map(|head| head.note.clone())
+        match waited.ok().and_then(Result::ok).as_deref() {
+            Some(Some(known)) if known.epoch == *epoch => Ok(Some(known.head.note.clone())),
+            // Another server took over, which may have something else at these positions.
+            Some(Some(_)) => Err(Unavailable::Unknown),
+            _ => Ok(None),
+        }
     }
 
     /// Decides without storing: each envelope on its own, against the present state.
@@ -290,7 +312,7 @@ impl Pipeline {
 
     /// The latest stored checkpoint that this process knows of.
     pub fn checkpoint(&self) -> Option<SignedHead> {
-        self.shared.checkpoint.borrow().clone()
+        self.shared.checkpoint.borrow().as_ref().map(|known| known.head.clone())
     }
 
     /// Why nothing is written at present, where the publisher found a reason.

@@ -100,7 +100,7 @@ codes! {
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";
     QUEUE_FULL = "queue_full", 503, transient, "More instructions wait than can be taken; send this again.";
     SHUTTING_DOWN = "shutting_down", 503, transient, "The service is stopping; send this again.";
-    OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The connection to the database broke while this was written, so it may be in the log or not; send the same again to learn which.";
+    OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The database was lost, or another server took its place, while this was written, so it may be in the log or not; send the same again to learn which.";
     REQUEST_TIMEOUT = "request_timeout", 503, transient, "The answer took too long; what was sent may have been written, so send the same again to learn it.";
     OVERLOADED = "overloaded", 503, transient, "The service has as many requests at once as it takes; send this again.";
     INTERNAL = "internal", 500, permanent, "The service failed in a way that it does not foresee; its log says more to its operator.";

@@ -24,12 +24,17 @@ use store::session::News;
 use store::storage::{Follower, Held};
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
-use crate::pipeline::{Shared, Unavailable};
+use crate::pipeline::{Published, Shared, Unavailable};
 use tail::Tail;
 
 /// A publisher is told of new heads; it looks all the same, as a notification can be lost with its connection.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How old a connection gets. One to a primary that was replaced may stay open as long as that server runs, and nothing
+/// that is heard on it tells of the new one.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// How often the last head is tried to be published before the process ends.
 const LAST_TRIES: u32 = 3;
@@ -41,6 +46,7 @@ pub(crate) struct Publisher {
     finished: watch::Receiver<bool>,
     register: Option<Box<dyn Held>>,
     session: Option<Box<dyn Follower>>,
+    connected: Instant,
     /// The log as it was published last.
     tail: Option<Tail>,
 }
@@ -75,7 +81,7 @@ impl From<RegisterError> for Trouble {
 
 impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, finished: watch::Receiver<bool>) -> Publisher {
-        Publisher { shared, finished, register: None, session: None, tail: None }
+        Publisher { shared, finished, register: None, session: None, connected: Instant::now(), tail: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -116,6 +122,8 @@ impl Publisher {
         };
         if halted.is_some() {
             self.tail = None;
+            // It may lead to the wrong server.
+            self.session = None;
         }
         self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
     }
@@ -134,11 +142,13 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        if self.session.as_ref().is_none_or(|session| session.is_closed()) {
+        let is_usable = |session: &dyn Follower| !session.is_closed() && self.connected.elapsed() < RENEWAL;
+        if !self.session.as_deref().is_some_and(is_usable) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
             let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
             self.session = Some(self.shared.storage.follower(news).await?);
+            self.connected = Instant::now();
         }
         let Publisher { shared, register, session, tail, .. } = self;
         let Some(session) = session else {
@@ -149,7 +159,7 @@ impl Publisher {
             None => session.latest_checkpoint().await?,
         };
         if let Some(latest) = latest {
-            announce(shared, latest);
+            announce(shared, Published { head: latest, epoch: session.epoch().clone() });
         }
         Ok(())
     }
@@ -208,11 +218,14 @@ async fn publish(
 }
 
 /// Tells whoever waits for a receipt.
-fn announce(shared: &Shared, head: SignedHead) {
+fn announce(shared: &Shared, new: Published) {
     shared.checkpoint.send_if_modified(|known| {
-        let is_newer = known.as_ref().is_none_or(|known| known.size < head.size);
+        let is_newer = known.as_ref().is_none_or(|known| {
+            let is_same = known.head.size == new.head.size;
+            known.head.size < new.head.size || (is_same && known.epoch < new.epoch)
+        });
         if is_newer {
-            *known = Some(head);
+            *known = Some(new);
         }
         is_newer
     });

@@ -121,6 +121,11 @@ impl Rows {
         self.records.kinds.is_empty()
     }
 
+    /// The records' signatures, in order.
+    pub fn signatures(&self) -> Vec<Vec<u8>> {
+        self.records.signatures.clone()
+    }
+
     /// The records, as they will stand in the log.
     pub fn envelopes(&self) -> Vec<Envelope> {
         let Records { kinds, keys, payloads, signatures } = &self.records;

@@ -14,7 +14,6 @@ use ledger::time::Timestamp;
 use programme::Key;
 use records::Record;
 use signing::digest::Digest;
-use signing::keys::Signature;
 use tokio::sync::Notify;
 
 use crate::error::StoreError;
@@ -41,8 +40,6 @@ pub trait Storage: Send + Sync {
     fn follower(&self, news: News) -> Answer<'_, Box<dyn Follower>>;
     /// What the register holds, whoever holds it: `None` if there is none.
     fn register(&self) -> Result<Option<RegisterState>, RegisterError>;
-    /// Whether there is a register.
-    fn has_register(&self) -> bool;
     /// Takes the register's lock.
     fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError>;
 }
@@ -70,7 +67,7 @@ pub trait Appender: Reader {
     /// [`Writer::roll_back`].
     fn roll_back(&self) -> Answer<'_, ()>;
     /// [`Writer::is_logged`].
-    fn is_logged<'a>(&'a self, position: u64, signature: &'a Signature) -> Answer<'a, bool>;
+    fn is_logged<'a>(&'a self, position: u64, signatures: &'a [Vec<u8>]) -> Answer<'a, bool>;
     /// [`Writer::commit`].
     fn commit<'a>(
         &'a self,
@@ -145,10 +142,6 @@ impl Storage for Stored {
         register::read(&self.register)
     }
 
-    fn has_register(&self) -> bool {
-        self.register.exists()
-    }
-
     fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError> {
         Ok(Box::new(Arc::new(Register::open(&self.register)?)))
     }
@@ -207,8 +200,8 @@ impl Appender for Writer {
         Box::pin(self.roll_back())
     }
 
-    fn is_logged<'a>(&'a self, position: u64, signature: &'a Signature) -> Answer<'a, bool> {
-        Box::pin(self.is_logged(position, signature))
+    fn is_logged<'a>(&'a self, position: u64, signatures: &'a [Vec<u8>]) -> Answer<'a, bool> {
+        Box::pin(self.is_logged(position, signatures))
     }
 
     fn commit<'a>(

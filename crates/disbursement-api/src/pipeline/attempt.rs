@@ -11,7 +11,6 @@ use records::journal::Lapse;
 use records::scalar::Token;
 use records::{BuildError, Payload, Record};
 use signing::digest::Digest;
-use signing::keys::Signature;
 use store::load::Loaded;
 use store::log::Head;
 use store::storage::Appender;
@@ -68,7 +67,7 @@ impl Attempt<'_> {
         let due = if has_more { self.all_overdue(due, recorded_at, &policy).await? } else { due };
         let lapses = self.lapses(&mut state, ledger, due).await?;
         let mut draft = Draft::new(&self.shared.keys, state, &head, recorded_at);
-        let group = draft.begin(ledger, self.epoch()?).map_err(not_built)?;
+        draft.begin(ledger, self.epoch()?).map_err(not_built)?;
         let mut units = vec![Unit { items: &lapses, mode: Mode::Each }];
         units.extend(jobs.iter().map(|job| Unit { items: &job.items, mode: job.mode }));
         let mut outcomes = self.decide(&mut draft, &units).await?.into_iter();
@@ -84,13 +83,7 @@ impl Attempt<'_> {
             self.connection.roll_back().await.map_err(failed)?;
             return Ok(Appended { answers, is_written: false, has_more: false });
         }
-        self.commit(
-            draft,
-            &head,
-            group.envelope().signature,
-            Appended { answers, is_written: true, has_more },
-        )
-        .await
+        self.commit(draft, &head, Appended { answers, is_written: true, has_more }).await
     }
 
     /// The ledger's id and the policy at a time, where the charter names this service's keys.
@@ -212,7 +205,7 @@ impl Attempt<'_> {
                 Ok(position) => {
                     answers.push(vec![Outcome::Accepted { digest, position }]);
                     let appended = Appended { answers, is_written: true, has_more: false };
-                    return self.commit(draft, head, item.record.envelope().signature, appended).await;
+                    return self.commit(draft, head, appended).await;
                 }
                 Err(refusal) => answers.push(vec![Outcome::Refused { digest, refusal }]),
             }
@@ -221,14 +214,9 @@ impl Attempt<'_> {
         Ok(Appended { answers, is_written: false, has_more: false })
     }
 
-    async fn commit(
-        &self,
-        draft: Draft<'_>,
-        before: &Head,
-        signature: Signature,
-        appended: Appended,
-    ) -> Result<Appended, Failed> {
+    async fn commit(&self, draft: Draft<'_>, before: &Head, appended: Appended) -> Result<Appended, Failed> {
         let (rows, after) = draft.finish();
+        let signatures = rows.signatures();
         // The publisher of this process is told without the database.
         let tell = !*self.shared.publishes.borrow();
         match self.connection.commit(rows, before, &after, tell).await {
@@ -236,7 +224,7 @@ impl Attempt<'_> {
             Err(CommitError::NotCommitted(error)) => Err(failed(error)),
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
-                Err(Failed::Doubt(Doubt { first: before.size, signature, answers: appended.answers }))
+                Err(Failed::Doubt(Doubt { first: before.size, signatures, answers: appended.answers }))
             }
         }
     }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signing::keys::Signature;
 use store::register::{Epoch, RegisterState};
 use store::storage::Appender;
 use store::{Fault, StoreError};
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Job {
     pub items: Vec<Prepared>,
     pub mode: Mode,
-    pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
+    pub answer: oneshot::Sender<Result<(Vec<Outcome>, Epoch), Unavailable>>,
     /// Its place in the queue, free again when it is answered.
     pub _room: OwnedSemaphorePermit,
 }
@@ -60,7 +59,8 @@ pub(super) enum Failed {
 /// A group that is in the log or not.
 pub(super) struct Doubt {
     pub first: u64,
-    pub signature: Signature,
+    /// Of all its records.
+    pub signatures: Vec<Vec<u8>>,
     pub answers: Vec<Vec<Outcome>>,
 }
 
@@ -137,10 +137,10 @@ impl Writer {
     async fn post(&mut self, mut group: VecDeque<Job>) {
         while !group.is_empty() {
             match self.settle(group.make_contiguous()).await {
-                Ok(answers) => {
+                Ok((answers, epoch)) => {
                     for (job, outcomes) in group.drain(..answers.len()).zip(answers) {
                         // Whoever asked may have gone; the record stays.
-                        let _ = job.answer.send(Ok(outcomes));
+                        let _ = job.answer.send(Ok((outcomes, epoch.clone())));
                     }
                 }
                 // One of them, alone, will be refused again; the others need not suffer for it.
@@ -148,7 +148,9 @@ impl Writer {
                     for job in group.drain(..) {
                         let alone = self.settle(std::slice::from_ref(&job)).await;
                         let answer = match alone {
-                            Ok(mut answers) => answers.pop().ok_or(Unavailable::Internal),
+                            Ok((mut answers, epoch)) => {
+                                answers.pop().map(|outcomes| (outcomes, epoch)).ok_or(Unavailable::Internal)
+                            }
                             Err(failed) => Err(failed.reason()),
                         };
                         let _ = job.answer.send(answer);
@@ -164,8 +166,8 @@ impl Writer {
     }
 
     /// Appends a group, however often the connection is lost, as long as patience allows. Answers the jobs of a beginning
-    /// of the list: all of them, except where a founding record has to stand alone.
-    async fn settle(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+    /// of the list: all of them, except where a founding record has to stand alone; and on which server they hold.
+    async fn settle(&mut self, jobs: &[Job]) -> Result<(Vec<Vec<Outcome>>, Epoch), Failed> {
         let patience = if self.is_up { self.shared.settings.patience } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         let mut doubt: Option<Doubt> = None;
@@ -181,7 +183,8 @@ impl Writer {
             match attempt {
                 Ok(answers) => {
                     self.is_up = true;
-                    return Ok(answers);
+                    let connection = self.connection.as_ref().ok_or(Failed::Lost)?;
+                    return Ok((answers, connection.epoch().clone()));
                 }
                 Err(Failed::Lost) => {}
                 Err(Failed::Doubt(open)) => doubt = Some(open),
@@ -200,7 +203,9 @@ impl Writer {
     async fn resolve(&mut self, doubt: Doubt) -> Result<Option<Vec<Vec<Outcome>>>, Failed> {
         let logged = match self.connect().await {
             Ok(()) => match &self.connection {
-                Some(connection) => connection.is_logged(doubt.first, &doubt.signature).await.map_err(failed),
+                Some(connection) => {
+                    connection.is_logged(doubt.first, &doubt.signatures).await.map_err(failed)
+                }
                 None => Err(Failed::Lost),
             },
             Err(failed) => Err(failed),
@@ -254,20 +259,32 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks at the register as it is now.
+    fn fence_again(&self, epoch: &Epoch) -> Result<(), Unavailable> {
+        match self.shared.storage.register() {
+            Ok(Some(state)) => fence(&state, epoch),
+            Ok(None) if !self.saw_register && self.shared.checkpoint.borrow().is_none() => Ok(()),
+            Ok(None) => {
+                tracing::error!("the register is gone");
+                Err(Unavailable::RegisterMissing)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the register cannot be used");
+                Err(Unavailable::RegisterMissing)
+            }
+        }
+    }
+
     async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
-        }
-        let was_published = self.saw_register || self.shared.checkpoint.borrow().is_some();
-        if was_published && !self.shared.storage.has_register() {
-            tracing::error!("the register is gone");
-            self.connection = None;
-            return Err(Failed::Stop(Unavailable::RegisterMissing));
         }
         self.connect().await?;
         let Some(connection) = self.connection.take() else {
             return Err(Failed::Lost);
         };
+        // Each time: this connection may lead to a primary that another process found to be replaced.
+        self.fence_again(connection.epoch()).map_err(Failed::Stop)?;
         let group = Attempt { shared: &self.shared, connection: &*connection, confirmed: self.confirmed };
         let result = group.append(jobs).await;
         // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
