@@ -3,8 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+# What we install for ourselves, cargo's subcommands among them.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 # Passphrases of the demo's and the tests' throw-away keys; yours are asked for at the terminal.
 DEMO_DIR ?= /tmp/safeconduct-demo
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
 .PHONY: help
 help: ## What there is to make
@@ -20,7 +24,7 @@ build: ## Build the program (target/debug/safeconduct)
 	$(CARGO) build -p safeconduct
 
 .PHONY: test
-test: postgresql openssl python lint ## Everything that must pass before a change lands
+test: postgresql openssl python systemd lint deny ## Everything that must pass before a change lands
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -33,6 +37,10 @@ soak: postgresql ## Cut every message, and kill service and PostgreSQL a thousan
 	FAULT_POINTS=all $(CARGO) test -p tests --test suite -- faults::connection --nocapture
 	CRASH_KILLS=$(KILLS) $(CARGO) test -p tests --test suite -- crash::nothing_is_lost --nocapture --test-threads=1
 
+.PHONY: bench
+bench: postgresql ## Measure it under load; BENCH="--quick" takes a minute
+	$(CARGO) bench --quiet -p tests --bench load -- $(BENCH)
+
 .PHONY: lint
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
@@ -41,6 +49,19 @@ lint: ## Formatting and clippy
 .PHONY: fmt
 fmt: ## Format the sources
 	$(CARGO) fmt --all
+
+.PHONY: fuzz
+fuzz: target/tools/bin/cargo-fuzz cxx ## Let libFuzzer loose on each parser for FUZZ_SECONDS, or on FUZZ_TARGETS alone
+	@for target in $(FUZZ_TARGETS); do \
+	    echo "== $$target"; mkdir -p fuzz/corpus/$$target; \
+	    seeds=fuzz/seeds/$$target; [ -d $$seeds ] || seeds=tests/vectors/logs; \
+	    $(CARGO) fuzz run -s none $$target fuzz/corpus/$$target $$seeds -- \
+	        -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 2>&1 | tail -n 12; \
+	done
+
+.PHONY: deny
+deny: target/tools/bin/cargo-deny ## Licences, banned crates and sources of what we depend on
+	$(CARGO) deny check --hide-inclusion-graph licenses bans sources
 
 # --- what the above need -------------------------------------------------------------------------------------------
 
@@ -56,6 +77,12 @@ postgresql: # The server's binaries; no server has to run.
 openssl: # A test opens our keys with it.
 	@command -v openssl >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q openssl; }
 
+.PHONY: systemd
+systemd: # A test has it judge our unit; it need not run.
+	@command -v systemd-analyze >/dev/null || { \
+	    $(SUDO) apt-get update -q && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends systemd; }
+
 .PHONY: python
 python: target/python/.installed # Foreign implementations that the tests talk to.
 
@@ -65,3 +92,15 @@ target/python/.installed: tests/requirements.txt
 	python3 -m venv target/python
 	target/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
+
+.PHONY: cxx
+cxx: # libFuzzer is C++.
+	@command -v c++ >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q g++; }
+
+target/tools/bin/cargo-deny: # Built once; it takes two to three minutes.
+	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/build cargo-deny@0.20.2
+	rm -rf target/tools/build
+
+target/tools/bin/cargo-fuzz: # Built once, in half a minute.
+	$(CARGO) install --locked --quiet --root target/tools --target-dir target/tools/build cargo-fuzz@0.13.2
+	rm -rf target/tools/build

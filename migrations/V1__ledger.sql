@@ -18,7 +18,7 @@ BEGIN
 END
 $$;
 
--- The log. Only appended to.
+-- The log. Only appended to. Payloads are packed (crates/store/src/packed.rs).
 CREATE TABLE records (
     position  bigint PRIMARY KEY CHECK (position >= 0),
     kind      smallint NOT NULL,
@@ -39,10 +39,10 @@ CREATE TABLE head (
 -- The RFC 6962 root and the frontier of no records.
 INSERT INTO head (root, frontier) VALUES (sha256(''), '\x0000000000000000');
 
--- What the rules read, by key, as JSON; a function of the log.
+-- What the rules read, by key, as packed JSON; a function of the log.
 CREATE TABLE entities (
     key   text PRIMARY KEY,
-    value text NOT NULL
+    value bytea NOT NULL
 );
 
 -- Which instructions were accepted, until their not_after.
@@ -331,7 +331,7 @@ $$;
 ALTER VIEW fund_proofs OWNER TO safeconduct_owner;
 ALTER FUNCTION keep_balances() OWNER TO safeconduct_owner;
 GRANT SELECT ON fund_proofs TO safeconduct_service, safeconduct_read;
-GRANT INSERT ON records, postings, checkpoints, tiles, funds, statement_lines TO safeconduct_service;
+GRANT INSERT ON records, postings, checkpoints, tiles, funds, statement_lines, reads TO safeconduct_service;
 GRANT UPDATE (size, root, frontier, recorded_at, forked) ON head TO safeconduct_service;
 GRANT INSERT, UPDATE, DELETE ON entities, instructions, cases, disbursements, reports TO safeconduct_service;
 GRANT SELECT (agency, agency_ref, entered, screening) ON cases TO safeconduct_agency;
@@ -339,4 +339,3 @@ GRANT SELECT (disbursement, agency, agency_ref, benefit, stage, currency, amount
 GRANT SELECT (agency, agency_ref, position, disbursement, at, event, benefit, currency, amount) ON statement_lines
     TO safeconduct_agency;
 GRANT SELECT (size, recorded_at) ON head TO safeconduct_agency;
-GRANT INSERT ON reads TO safeconduct_agency;

@@ -7,18 +7,33 @@ use std::sync::OnceLock;
 /// The path of `safeconduct`, built once a run with the profile of the tests.
 pub fn safeconduct() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let root = root();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "-p", "safeconduct"])
-            .current_dir(&root)
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "safeconduct does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        target.join("debug/safeconduct")
-    })
+    BUILT.get_or_init(|| build("dev", "debug"))
+}
+
+/// The same as it is installed: built for release.
+pub fn released() -> PathBuf {
+    build("release", "release")
+}
+
+fn build(profile: &str, folder: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    // `ring` builds itself anew, and all that is above it, when these differ from those of the last build.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
+        }
+    }
+    let arguments = ["build", "--quiet", "-p", "safeconduct", "--profile", profile];
+    let status = build.args(arguments).current_dir(root()).status().expect("cargo runs");
+    assert!(status.success(), "safeconduct does not build");
+    target().join(folder).join("safeconduct")
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The root of the workspace.

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use store::Databases;
 use store::embedded::{Embedded, find_server};
 use store::pool::PoolSizes;
+use store::{Databases, Transport};
 use tokio::runtime::Runtime;
 use tokio_postgres::config::Host;
 
@@ -80,7 +80,9 @@ impl Cluster {
             let admin = cluster.server.config("postgres", "postgres");
             store::migrate::ensure_database(&admin, TEMPLATE).await.expect("the template is made");
             let template = cluster.server.config("postgres", TEMPLATE);
-            store::migrate::migrate_at(&template).await.expect("the template is migrated");
+            store::migrate::migrate_at(&Transport::Sockets, &template)
+                .await
+                .expect("the template is migrated");
         });
         cluster
     }
@@ -126,7 +128,7 @@ impl Database {
 
     /// The service's pools, small.
     pub fn pools(&self) -> Databases {
-        Databases::new(|role| self.config(role), PoolSizes::default()).expect("pools")
+        Databases::new(&Transport::Sockets, |role| self.config(role), PoolSizes::default()).expect("pools")
     }
 
     /// A copy of it as it is now, as a backup would be. Its services must have stopped.

@@ -47,7 +47,7 @@ async fn replayed(world: &World, keys: &[PublicKey]) -> State {
         }
     }
     let rows = client.query("SELECT key, value FROM entities", &[]).await.expect("entities");
-    let stored = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let stored = rows.iter().map(|row| (row.get(0), load::entity_json(row.get(1)).expect("JSON"))).collect();
     assert_eq!(sorted(entities), sorted(stored));
     let sql = "SELECT account, fund, currency, amount::text, held::text FROM balances";
     let rows = client.query(sql, &[]).await.expect("balances");

@@ -1,5 +1,8 @@
 //! A service over real HTTP on a random port, with a clock that a test moves.
 
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use disbursement_api::app::{self, App, router};
 use disbursement_api::pipeline::{LedgerKeys, Pipeline, Settings};
 use ledger::time::Timestamp;
+use store::Databases;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -41,6 +45,18 @@ pub fn ledger_keys() -> Arc<LedgerKeys> {
         checkpoint: key("the ledger's checkpoints"),
         origin: "tests.example/log".parse().expect("an origin"),
     })
+}
+
+/// Puts those keys, encrypted, into a data directory, for the program itself to find.
+pub fn write_keys(data: &Path, passphrase: &str) {
+    DirBuilder::new().mode(0o700).recursive(true).create(data.join("keys")).expect("a directory");
+    let keys = ledger_keys();
+    for (name, key) in [("record", &keys.record), ("checkpoint", &keys.checkpoint)] {
+        let path = data.join(format!("keys/{name}.pem"));
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).expect("a file");
+        let pem = key.to_pkcs8_pem(passphrase).expect("a key file");
+        file.write_all(pem.as_bytes()).expect("it is written");
+    }
 }
 
 /// A running service. Dropping it stops it, and what it was asked to write is written before.
@@ -84,9 +100,21 @@ impl Service {
         settings: Settings,
         adjust: impl FnOnce(&mut app::Settings),
     ) -> Service {
+        Service::over(runtime, database.pools(), register, clock, settings, adjust)
+    }
+
+    /// The same over pools that lead anywhere.
+    pub fn over(
+        runtime: &'static Runtime,
+        databases: Databases,
+        register: &Path,
+        clock: &Clock,
+        settings: Settings,
+        adjust: impl FnOnce(&mut app::Settings),
+    ) -> Service {
         let (register, clock) = (register.to_owned(), clock.clone());
         runtime.block_on(async move {
-            let (databases, keys) = (database.pools(), ledger_keys());
+            let keys = ledger_keys();
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("an address"));
             let for_pipeline = clock.clone();

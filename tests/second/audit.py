@@ -35,8 +35,7 @@ def expect(condition, reason):
     if not condition:
         raise ValueError(reason)
 
-def encode(value):
-    """Canonical JSON of objects, arrays and strings, where every name is ASCII."""
+def encode(value):  # canonical JSON of objects, arrays and strings, where every name is ASCII
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
 
 def parse(data, form, invalid, uncanonical):
@@ -65,8 +64,7 @@ MINOR_UNITS = {code: units for units, codes in MINOR_UNITS.items() for code in c
 EPOCH, MAX_INTEGER = datetime.datetime(1970, 1, 1), 2**63 - 1
 SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 HIDDEN = re.compile("[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
-Money = namedtuple("Money", "minor currency")
-PublicKey = namedtuple("PublicKey", "id raw")
+Money, PublicKey = namedtuple("Money", "minor currency"), namedtuple("PublicKey", "id raw")
 
 def pattern(regex):
     def form(value):
@@ -74,8 +72,7 @@ def pattern(regex):
         return value
     return form
 
-def form_named(name):
-    """`form*` is an array of that form, `=a|b` one of these words."""
+def form_named(name):  # `form*` is an array of that form, `=a|b` one of these words
     if name.endswith("*"):
         item = form_named(name[:-1])
         def form(value):
@@ -92,8 +89,7 @@ def choice(text):
         return name, members[name](contents)
     return form
 
-def struct(text):
-    """An object of `name:form`, or `name?:form` for what may be left out."""
+def struct(text):  # an object of `name:form`, or `name?:form` for what may be left out
     fields = [each.split(":") for each in text.split()]
     members = {name.rstrip("?"): (form_named(form), name.endswith("?")) for name, form in fields}
     meant = namedtuple("Struct", members)
@@ -130,8 +126,7 @@ def day(value):
 def day_of(seconds):
     return (EPOCH + datetime.timedelta(seconds=seconds)).date().isoformat()
 
-def text(value):
-    """A text. What is NFC depends on the version of Unicode; Python 3.11 has 14."""
+def text(value):  # a text. What is NFC depends on the version of Unicode; Python 3.11 has 14
     expect(isinstance(value, str) and 1 <= len(value) <= 500, "no text of 1 to 500 characters")
     is_plain = not HIDDEN.search(value) and all(unicodedata.category(c) != "Cc" for c in value)
     expect(is_plain and unicodedata.is_normalized("NFC", value), "hidden characters, or not NFC")
@@ -154,15 +149,13 @@ def line(value):
     expect(is_fit and amount(meant.amount, meant.currency).minor > 0, "a hold too many or too few, or nothing")
     return meant
 
-NAME = "/[a-z0-9_-]{1,64}"  # The chart of accounts.
+NAME, M = "/[a-z0-9_-]{1,64}", "7210/main"  # The chart of accounts.
 ACCOUNT = (
     f"(1100|1150|2300|2500|2600|7210|8100|8200){NAME}|1200/(asset-costs|depository|disbursement|vendor){NAME}|"
     f"1300/(agent|imprest|vendor){NAME}|2100/(claimant|cost|disbursement|other-body|owner|vendor){NAME}|"
     f"2200/(agent|bank){NAME}|3100|410[1-8]|510[1-9]|5110|6100|7100|7200|7300|7400|7500|7900|8900"
 )
-DEBIT = ("11", "12", "13", "5", "6", "71", "79", "81", "82")
-UNLIMITED = ("25", "3", "4", "5", "6", "89")
-M = "7210/main"
+DEBIT, UNLIMITED = ("11", "12", "13", "5", "6", "71", "79", "81", "82"), ("25", "3", "4", "5", "6", "89")
 
 FORMS = {
     "account": pattern(ACCOUNT), "any": lambda value: value, "base64": base64_bytes, "day": day, "integer": integer,
@@ -198,7 +191,9 @@ enrol = possessions:envelope* principal:id roles:role*
 set-policy = policy:policy
 revoke = key:digest reason:text
 set-roles = principal:id roles:role*
-act ? enrol:enrol policy:set-policy revoke:revoke roles:set-roles
+basis = root:digest size:integer
+reopen = checkpoint:note continued:basis origin:token
+act ? enrol:enrol policy:set-policy reopen:reopen revoke:revoke roles:set-roles
 effect = amount:money benefit:id channel:channel disbursement:id expires:time fund:id most:money offer:offer-version \
 policy:integer preparer:id request:digest
 acceptance =
@@ -236,7 +231,6 @@ group = epoch:token first:integer ledger:digest recorded_at:time root:digest rul
 entry = authority:digest* benefit?:id case_commitment?:digest disbursement?:id effective:day id:entry-id ledger:digest \
 lines:line* reverses?:entry-id
 lapse = disbursement:id expired:time ledger:digest request:digest
-basis = root:digest size:integer
 key-possession = key:key ledger:digest principal:id
 header = balances:integer balances_at:integer checkpoint:note format:=safeconduct-bundle[.]v1 ledger:digest \
 records:integer
@@ -307,8 +301,7 @@ def possession(envelope):
     demand(keyid == says.key.id and is_signed, "possession_invalid")
     return says
 
-def grown(peaks, leaf):
-    """The roots of the full subtrees from the left, with their sizes, after a further leaf."""
+def grown(peaks, leaf):  # the roots of the full subtrees from the left, with their sizes, after a further leaf
     size, node, peaks = 1, leaf, list(peaks)
     while peaks and peaks[-1][0] == size:
         size, node = 2 * size, sha256(b"\1", peaks.pop()[1], node)
@@ -320,24 +313,22 @@ def root_of(peaks):
         node = sha256(b"\1", left, node)
     return node
 
-def checked_root(note, charter, records):
-    """The root of a checkpoint of so many records that the log's key signed."""
-    found = re.fullmatch("((.+)\n(0|[1-9][0-9]*)\n(.+)\n)\n((?:\u2014 [^\\s+]+ \\S+\n)+)", note)
-    is_plain = not re.search("[\x00-\x09\x0b-\x1f\x7f]", note)
-    demand(found and is_plain and len(note.encode()) <= 65536, "checkpoint_malformed")
+def signed_head(note, charter):  # origin, size and root of a checkpoint that the log's key signed
+    found = re.fullmatch("(([^\\s+]+)\n(0|[1-9][0-9]*)\n(.+)\n)\n((?:\u2014 [^\\s+]+ \\S+\n)+)", note)
+    demand(found and not re.search("[\0-\t\v-\x1f\x7f]", note) and len(note.encode()) <= 65536, "checkpoint_malformed")
     signed, origin, size, root, lines = found.groups()
     try:
         root, words = base64_bytes(root), [each.split(" ") for each in lines.splitlines()]
         signatures = [(name, base64_bytes(blob)) for _, name, blob in words]
     except ValueError as error:
         raise Flaw("checkpoint_malformed", str(error)) from None
-    demand(len(root) == 32 and all(len(blob) > 4 for _, blob in signatures), "checkpoint_malformed")
-    demand(origin == charter.origin, "checkpoint_origin", origin)
+    is_sized = len(root) == 32 and len(size) <= 20 and int(size) < 2**64
+    demand(is_sized and all(len(blob) > 4 for _, blob in signatures), "checkpoint_malformed")
     key, name = charter.checkpoint_key.raw, origin.encode() + b"\n\x01"
     own = [blob[4:] for of, blob in signatures if (of, blob[:4]) == (origin, sha256(name, key)[:4])]
     is_signed = all(len(each) == 64 and is_signature(key, signed.encode(), each) for each in own)
-    guard(own, "checkpoint_unsigned", is_signed, "checkpoint_signature", int(size) == records, "checkpoint_size")
-    return root
+    guard(own, "checkpoint_unsigned", is_signed, "checkpoint_signature")
+    return origin, int(size), root
 
 # --- the books ---
 Line = namedtuple("Line", "action fund account minor hold", defaults=(None,))
@@ -408,7 +399,7 @@ class State:
             self.enrol(each.key, each.principal, self.now)
         self.ids, self.proposals, self.reports, self.facts = {}, {}, {}, {}
         self.assets, self.funds, self.banks, self.offers, self.cases = set(), {}, {}, {}, {}
-        self.agency_refs, self.disbursements, self.obligations = set(), {}, set()
+        self.agency_refs, self.disbursements, self.obligations, self.origins = set(), {}, set(), [self.charter.origin]
 
     def enrol(self, key, principal, start):
         self.keys[key.id] = SimpleNamespace(principal=principal, start=start, until=None, is_vetoed=False)
@@ -480,11 +471,22 @@ def acceptance(s, r, b):
     demand(r.says.signer not in s.accepted, "already_accepted")
     s.accepted.add(r.says.signer)
 
-def check_act(s, name, act):
-    """What holds when an act is proposed, and again when it is decided."""
+def check_reopening(s, act, count):  # by so many custodians, all at the beginning of the group after what is left
+    left = s.size == act.continued.size + count and s.groups.get(act.continued.size, (None,))[0]
+    demand(left == act.continued.root and act.origin not in s.origins, "act_invalid", "not alone, or an old origin")
+    try:
+        origin, size, root = signed_head(act.checkpoint, s.charter)
+    except Flaw as flaw:
+        raise Flaw("act_invalid", str(flaw)) from None
+    is_known = act.continued.size < size <= MAX_INTEGER or s.groups.get(size, (None,))[0] == root.hex()
+    demand(origin == s.origins[-1] and is_known, "act_invalid", "it cites another log's head")
+
+def check_act(s, name, act, count):  # when it is proposed, and again when it is decided
     if name == "policy":
         check_policy(act.policy, s.charter, "act_invalid")
         demand(s.policies[-1][0] <= s.now, "act_pending")
+    elif name == "reopen":
+        check_reopening(s, act, count)
     elif name == "revoke":
         key = get(s.keys, act.key, "key_unknown")
         demand(not key.is_vetoed and key.until is None, "act_invalid", "revoked already")
@@ -502,10 +504,11 @@ def check_act(s, name, act):
         demand(("custodian" in act.roles) == (act.principal in s.custodians), "custodians_fixed")
         demand(all(start <= s.now for start, _ in s.roles.get(act.principal, [])), "act_pending")
 
-def perform_act(s, name, act, start):
-    """Puts an act into effect at a time, or undoes it if there is none."""
+def perform_act(s, name, act, start):  # puts it into effect at a time, or undoes it if there is none
     if name == "policy":
         s.policies = s.policies[:-1] if start is None else s.policies + [(start, act.policy)]
+    elif name == "reopen":
+        s.origins.append(act.origin)
     elif name == "revoke":
         s.keys[act.key].until = start
     else:
@@ -518,7 +521,7 @@ def perform_act(s, name, act, start):
                 s.enrol(key, act.principal, start)
 
 def proposal(s, r, b):
-    check_act(s, *b.act)
+    check_act(s, *b.act, 1)
     s.proposals[r.digest] = SimpleNamespace(act=b.act, counted={r.says.signer: r.keyid}, not_after=r.says.not_after)
     s.proposals[r.digest].effective, s.proposals[r.digest].is_vetoed = None, False
 
@@ -529,8 +532,8 @@ def concurrence(s, r, b):
     demand(r.says.signer not in found.counted, "already_concurred")
     found.counted[r.says.signer] = r.keyid
     if len(found.counted) >= s.charter.quorum:
-        check_act(s, *found.act)
-        found.effective = s.now + s.policy().quorum_delay_s
+        check_act(s, *found.act, len(found.counted))
+        found.effective = s.now + (found.act[0] != "reopen") * s.policy().quorum_delay_s
         perform_act(s, *found.act, found.effective)
 
 def veto(s, r, b):
@@ -676,8 +679,7 @@ def countersignature(s, r, b):
     demand(r.says.signer not in persons, "already_signed")
     return gather(s, r, waiting, persons | {r.says.signer: r.keyid})
 
-def gather(s, r, reported, persons):
-    """The entry of a report, if these persons are enough; until then it waits."""
+def gather(s, r, reported, persons):  # the entry of a report, if these persons are enough; until then it waits
     kind, b, policy = reported.kind, reported.says.body, s.policy()
     d, lines = bank_lines(s, kind, b, persons) if kind in OF_BANK else (None, RECEIPTS[kind](s, b))
     is_of_bank = kind in OF_BANK or kind == "bank-fee"
@@ -734,8 +736,7 @@ def request(s, r, b):
     s.obligations.add(d.obligation)
     return Entry([hold_on(b.fund, M, b.amount.minor, d.hold)], d)
 
-def counting(s, d):
-    """The approvals whose keys are valid, and whose signers may approve, now."""
+def counting(s, d):  # the approvals whose keys are valid, and whose signers may approve, now
     return [each for each in d.approvals if s.is_valid(each.key) and s.holds(each.signer, "approver", "director")]
 
 def are_enough(s, approvals, band):
@@ -843,8 +844,7 @@ RULES["rejection"] = lambda s, r, b: end(s, find(s, b, "requested", b.request), 
 RULES["cancellation"] = lambda s, r, b: end(s, find(s, b, "requested obligated due", b.request), "cancelled")
 FRAMES = {kind: struct(FRAME.format(kind)) for kind in RULES}
 
-def entry_payload(s, cause, entry):
-    """The bytes of the entry that the record with this digest causes."""
+def entry_payload(s, cause, entry):  # the bytes of the entry that the record with this digest causes
     value = {"authority": [*entry.authority, cause], "effective": entry.effective or day_of(s.now), "id": cause + "-0"}
     value |= {"ledger": s.ledger, "lines": []} | ({"reverses": entry.reverses} if entry.reverses else {})
     if entry.about:
@@ -888,7 +888,7 @@ class Replay:
         self.size, self.peaks = self.size + 1, grown(self.peaks, record.leaf)
 
     def follow(self, record):
-        s, says = self.state, record.says
+        s, says, self.state.size = self.state, record.says, self.size
         guard(record.kind != "founding", "ledger_founded", s.groups or record.kind == "group", "outside_group")
         demand(record.kind != "entry", "entry_unexpected")
         if record.kind in RULES:
@@ -951,8 +951,7 @@ def audit(stream, ledger, place):
         demand(not claimed or key > next(reversed(claimed)), "balance_order")
         claimed[key] = balance
     for position in range(header.records):
-        here = {"line": header.balances + 2 + position, "position": position}
-        place |= here
+        place |= (here := {"line": header.balances + 2 + position, "position": position})
         record = replay.opened(read_line(stream, 66000, "records_missing"))
         if position == header.balances_at:
             place |= {"line": 1, "position": None}
@@ -962,11 +961,12 @@ def audit(stream, ledger, place):
         replay.take(record)
         if position == 0:
             place |= {"line": 1, "position": None}
-            root = checked_root(header.checkpoint, replay.state.charter, header.records)
+            origin, size, root = signed_head(header.checkpoint, replay.state.charter)
+            demand(size == header.records, "checkpoint_size")
     place |= {"line": None, "position": header.records}
     replay.end_group(replay.state)
     place |= {"line": 1, "position": None}
-    demand(root_of(replay.peaks) == root, "checkpoint_root")
+    guard(origin == replay.state.origins[-1], "checkpoint_origin", root_of(replay.peaks) == root, "checkpoint_root")
     if header.balances_at == header.records:
         compare(claimed, replay.state, place)
     place["line"] = header.balances + header.records + 2

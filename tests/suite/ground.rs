@@ -2,8 +2,7 @@
 //! need.
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -14,7 +13,7 @@ use store::embedded::{Embedded, find_server};
 use tests::binary::safeconduct;
 use tests::cluster::{runtime, scratch};
 use tests::people::Person;
-use tests::service::{Clock, ledger_keys};
+use tests::service::{Clock, ledger_keys, write_keys};
 use tests::world::{policy, try_get_from};
 
 pub use tests::world::Desk;
@@ -63,14 +62,7 @@ impl Ground {
     /// With the keys of the tests' ledgers.
     pub fn with_keys() -> Ground {
         let ground = Ground::bare();
-        let data = &ground.data;
-        fs::DirBuilder::new().mode(0o700).create(data.join("keys")).unwrap();
-        let keys = ledger_keys();
-        for (name, key) in [("record", &keys.record), ("checkpoint", &keys.checkpoint)] {
-            let path = data.join(format!("keys/{name}.pem"));
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).unwrap();
-            file.write_all(key.to_pkcs8_pem(PASSPHRASE).unwrap().as_bytes()).unwrap();
-        }
+        write_keys(&ground.data, PASSPHRASE);
         ground
     }
 

@@ -5,12 +5,12 @@ use std::process::Command;
 use tests::binary::{root, safeconduct};
 use tests::cluster::scratch;
 
-/// What stands in the README's `sh` blocks, in order.
-fn script() -> String {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
-    let mut script = String::from("set -eu -o pipefail\n");
+/// What stands in a page's `sh` blocks, in order.
+pub fn commands_of(page: &str) -> String {
+    let page = std::fs::read_to_string(root().join(page)).expect("the page is there");
+    let mut script = String::new();
     let mut is_inside = false;
-    for line in readme.lines() {
+    for line in page.lines() {
         match line {
             "```sh" => is_inside = true,
             "```" => is_inside = false,
@@ -26,7 +26,7 @@ fn script() -> String {
 #[test]
 fn the_first_disbursement_works_as_written() {
     safeconduct();
-    let script = script();
+    let script = format!("set -eu -o pipefail\n{}", commands_of("README.md"));
     assert!(script.lines().count() > 40, "the README has lost its commands");
     let output = Command::new("bash")
         .args(["-c", &script])

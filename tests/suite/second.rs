@@ -1,7 +1,7 @@
 //! The second audit, in Python and from `docs/spec` alone (`tests/second/audit.py`): of a ledger with a varied history it
 //! says what ours says, and so it does of what somebody made of that ledger, with or without the keys of everybody in it.
 
-mod forgery;
+pub mod forgery;
 mod history;
 
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ fn is_found(ours: &Finding, said: &Value) -> bool {
 }
 
 /// Both audits say the same of every bundle, and that it is sound where its name says so. How many are not.
-fn refuted(bundles: &[Forged], ledger: Digest) -> usize {
+pub fn refuted(bundles: &[Forged], ledger: Digest) -> usize {
     let (mut refuted, mut disagreed) = (0, Vec::new());
     for ((name, bundle), said) in bundles.iter().zip(second(bundles, ledger)) {
         let verdict = auditor::verify(&bundle[..], ledger).unwrap().verdict;

@@ -42,7 +42,9 @@ fn start(outside: &Outside, process: u64) -> Pipeline {
     let (clock, settings) =
         (outside.clone(), Settings { patience: Duration::from_secs(2), ..Settings::default() });
     // Nothing here reads them.
-    let databases = Databases::new(|_| tokio_postgres::Config::new(), PoolSizes::default()).unwrap();
+    let databases =
+        Databases::new(&store::Transport::PlainText, |_| tokio_postgres::Config::new(), PoolSizes::default())
+            .unwrap();
     let now = move || clock.lock().now();
     Pipeline::start_on(Arc::new(outside.of(process)), databases, Arc::clone(&plan().keys), now, settings)
 }

@@ -253,7 +253,7 @@ fn only_the_program_reads_environment_and_clock() {
 
 fn every_source() -> Vec<Source> {
     let all: Vec<Source> =
-        ["crates", "tests"].iter().flat_map(|f| sources(&root().join(f))).map(Source::read).collect();
+        ["crates", "fuzz", "tests"].iter().flat_map(|f| sources(&root().join(f))).map(Source::read).collect();
     assert!(all.len() > 50);
     all
 }

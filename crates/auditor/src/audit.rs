@@ -9,11 +9,11 @@ use std::io::{self, BufRead};
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::time::Timestamp;
-use programme::entity::CharterState;
+use programme::entity::{CharterState, Reopening};
 use programme::replay::{Reason, Refuted, Replay};
 use programme::{Key, State};
 use records::bundle::{BalanceLine, Header};
-use records::{Body, Payload};
+use records::{Basis, Body, Payload};
 use signing::canonical;
 use signing::digest::Digest;
 use signing::keys::{KeyId, PublicKey};
@@ -22,19 +22,30 @@ use translog::tree::Frontier;
 
 use crate::CouldNotRun;
 use crate::chunk::{Chunk, Item, Wrong};
+use crate::kept::{Kept, KeptHead};
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
-use crate::report::{Checked, CheckedBalances, CheckedCheckpoint, Finding, NOT_CHECKED, Report, Verdict};
+use crate::report::{
+    Checked, CheckedBalances, CheckedCheckpoint, Finding, Head, NOT_CHECKED, Reopened, Report, Verdict,
+};
 use crate::tally::{Tally, first_difference};
 
+/// What a bundle is verified against.
+pub(crate) struct Against {
+    /// Checkpoints that were kept elsewhere.
+    pub kept: Kept,
+    /// Whether its own checkpoint has to cover it; nobody has signed the end of a log that was restored.
+    pub is_signed: bool,
+}
+
 /// Verifies a bundle.
-pub(crate) fn run(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRun> {
-    let mut checked = Checked::default();
-    let verdict = match check_bundle(&mut Lines::new(bundle), ledger, &mut checked) {
+pub(crate) fn run(bundle: impl BufRead, ledger: Digest, against: Against) -> Result<Report, CouldNotRun> {
+    let (mut checked, mut kept) = (Checked::default(), Vec::new());
+    let verdict = match check_bundle(&mut Lines::new(bundle), ledger, against, &mut checked, &mut kept) {
         Ok(()) => Verdict::Verified,
         Err(Stop::Wrong(finding)) => Verdict::Refuted(finding),
         Err(Stop::Io(error)) => return Err(CouldNotRun::Io(error)),
     };
-    Ok(Report { checked, ledger, not_checked: NOT_CHECKED, verdict })
+    Ok(Report { checked, ledger, kept, not_checked: NOT_CHECKED, verdict })
 }
 
 /// Why a verification ends early.
@@ -73,7 +84,13 @@ impl Place {
     }
 }
 
-fn check_bundle<R: BufRead>(lines: &mut Lines<R>, ledger: Digest, checked: &mut Checked) -> Result<(), Stop> {
+fn check_bundle<R: BufRead>(
+    lines: &mut Lines<R>,
+    ledger: Digest,
+    against: Against,
+    checked: &mut Checked,
+    judged: &mut Vec<KeptHead>,
+) -> Result<(), Stop> {
     let header = read_header(lines, ledger)?;
     let claims = read_claims(lines, header.balances.0)?;
     let mut audit = Audit {
@@ -81,13 +98,14 @@ fn check_bundle<R: BufRead>(lines: &mut Lines<R>, ledger: Digest, checked: &mut 
         claims: Some(claims),
         frontier: Frontier::new(),
         header: &header,
+        is_signed: against.is_signed,
+        kept: against.kept,
         keys: HashMap::new(),
         replay: Replay::new(ledger),
-        root: None,
         tally: Tally::default(),
     };
     audit.take_records(lines)?;
-    audit.finish(lines)
+    audit.finish(lines, judged)
 }
 
 /// A line that must be there.
@@ -160,10 +178,10 @@ struct Audit<'a> {
     claims: Option<Claims>,
     frontier: Frontier,
     header: &'a Header,
+    is_signed: bool,
+    kept: Kept,
     keys: HashMap<KeyId, PublicKey>,
     replay: Replay,
-    /// The checkpoint's, once it was verified.
-    root: Option<Digest>,
     tally: Tally,
 }
 
@@ -212,6 +230,7 @@ impl Audit<'_> {
         let frontier = &self.frontier;
         self.replay.push(record, || frontier.root()).map_err(|refuted| stop_of(refuted, Some(line)))?;
         self.frontier.append(item.leaf_hash);
+        self.kept.pass(&self.frontier);
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
             Payload::Founding(_) => self.check_checkpoint(),
@@ -245,13 +264,18 @@ impl Audit<'_> {
     }
 
     /// The founding record, which is the ledger's since its digest is the ledger's id, says whose checkpoint it must be.
+    /// Its origin is that of the log's end.
     fn check_checkpoint(&mut self) -> Result<(), Stop> {
         let Some(CharterState { charter, .. }) = self.replay.state().get(&Key::Charter) else {
             return Err(Place::HEADER.wrong("checkpoint_malformed", "no record says whose it must be"));
         };
+        self.kept.open(&charter.checkpoint_key);
+        self.kept.pass(&self.frontier);
+        if !self.is_signed {
+            return Ok(());
+        }
         let text = &self.header.checkpoint;
-        let origin = charter.origin.as_str();
-        let checkpoint = Checkpoint::parse_and_verify(text, origin, &charter.checkpoint_key)
+        let checkpoint = Checkpoint::parse_and_verify_any(text, &charter.checkpoint_key)
             .map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
         if checkpoint.size != self.header.records.0 {
             let reason = format!(
@@ -263,16 +287,30 @@ impl Audit<'_> {
         let Checkpoint { origin, root, size } = checkpoint;
         self.checked.checkpoint = Some(CheckedCheckpoint { origin, root, size });
         self.checked.signatures.checkpoints += 1;
-        self.root = Some(root);
         Ok(())
     }
 
-    fn finish<R: BufRead>(self, lines: &mut Lines<R>) -> Result<(), Stop> {
-        let Audit { checked, claims, frontier, header, replay, root, tally, .. } = self;
+    fn finish<R: BufRead>(self, lines: &mut Lines<R>, judged: &mut Vec<KeptHead>) -> Result<(), Stop> {
+        let Audit { checked, claims, frontier, header, is_signed, kept, replay, tally, .. } = self;
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
-        if root != Some(frontier.root()) {
-            let reason = format!("the root of the records is {}, and not the checkpoint's", frontier.root());
-            return Err(Place::HEADER.wrong("checkpoint_root", reason));
+        let charter = state.get::<CharterState>(&Key::Charter);
+        if is_signed {
+            let known = checked.checkpoint.as_ref();
+            if known.map(|known| known.origin.as_str()) != charter.map(|charter| charter.origin().as_str()) {
+                let reason = CheckpointError::Origin.to_string();
+                return Err(Place::HEADER.wrong(code_of_checkpoint(CheckpointError::Origin), reason));
+            }
+            if known.map(|known| known.root) != Some(frontier.root()) {
+                let reason =
+                    format!("the root of the records is {}, and not the checkpoint's", frontier.root());
+                return Err(Place::HEADER.wrong("checkpoint_root", reason));
+            }
+        } else {
+            checked.head = Some(Head { root: frontier.root(), size: frontier.size() });
+        }
+        if let Some(charter) = charter {
+            checked.reopened = charter.reopened.iter().map(reopened).collect();
+            *judged = kept.judge(charter, frontier.size());
         }
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
@@ -290,6 +328,16 @@ impl Audit<'_> {
                 Err(Place::line(lines.number()).wrong("trailing_data", reason))
             }
         }
+    }
+}
+
+fn reopened(reopening: &Reopening) -> Reopened {
+    let head = |basis: &Basis| Head { root: basis.root, size: basis.size.0 };
+    Reopened {
+        cited: head(&reopening.cited),
+        continued: head(&reopening.continued),
+        origin: reopening.origin.to_string(),
+        proposal: reopening.proposal,
     }
 }
 

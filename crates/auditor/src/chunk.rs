@@ -157,7 +157,7 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
                     })
                     .map(|possession| possession.key)
                     .collect(),
-                Act::Policy { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
+                Act::Policy { .. } | Act::Reopen { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
             },
             _ => vec![],
         },

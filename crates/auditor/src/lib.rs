@@ -11,15 +11,17 @@
 //! | `lines` | lines of bounded length from the file |
 //! | `chunk` | parsing, hashing and signatures, on all cores |
 //! | `audit` | the order of the checks, and everything that is sequential |
+//! | `kept` | checkpoints from elsewhere, compared with the log |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //!
-//! What it is not: it has no network, clock or key, and it does not compare the bundle's checkpoint with one obtained
-//! elsewhere, so it cannot tell that there is a longer log, or another one that was shown to somebody else.
+//! What it is not: it has no network, clock or key. Whether there is a longer log, or another one that was shown to
+//! somebody else, it can only tell where it is given a checkpoint that somebody kept: [`verify_against`].
 //! [`NOT_CHECKED`] says so in every report.
 
 mod audit;
 mod chunk;
+mod kept;
 mod lines;
 mod report;
 mod tally;
@@ -29,13 +31,16 @@ pub mod bundle {
     pub use records::bundle::{BalanceLine, Format, Header, balance_line, header_line};
 }
 
+pub use kept::{KeptHead, Standing};
 pub use report::{
-    AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, NOT_CHECKED, ProofLine,
-    Report, Signatures, Verdict,
+    AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, Head, NOT_CHECKED,
+    ProofLine, Reopened, Report, Signatures, Verdict,
 };
 
 use std::io::BufRead;
 
+use audit::Against;
+use kept::Kept;
 use signing::digest::Digest;
 
 /// Why nothing can be said about the bundle. Whatever is wrong with its content is a [`Verdict::Refuted`] instead.
@@ -48,5 +53,16 @@ pub enum CouldNotRun {
 
 /// Verifies a bundle of the ledger with this id.
 pub fn verify(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger)
+    verify_against(bundle, ledger, &[])
+}
+
+/// The same, and how the log stands to checkpoints that somebody kept, each a signed note.
+pub fn verify_against(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
+    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: true })
+}
+
+/// Verifies what was exported of a log that was restored: nobody has signed its end, so its own checkpoint is not looked
+/// at. Its end is the report's `head`.
+pub fn verify_restored(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
+    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: false })
 }

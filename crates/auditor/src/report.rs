@@ -14,6 +14,8 @@ use records::assets::FundKind;
 use serde::{Serialize, Serializer};
 use signing::digest::Digest;
 
+use crate::kept::KeptHead;
+
 /// What no bundle can prove, for the reader of the report.
 pub const NOT_CHECKED: &[&str] = &[
     "that this is the whole log and the one that everybody else sees: compare the checkpoint with one from elsewhere",
@@ -28,6 +30,9 @@ pub struct Report {
     pub checked: Checked,
     /// The id of the ledger that was asked for.
     pub ledger: Digest,
+    /// How the log stands to each checkpoint that was kept elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptHead>,
     /// What no bundle can prove.
     pub not_checked: &'static [&'static str],
     /// Whether the bundle holds.
@@ -38,6 +43,11 @@ impl Report {
     /// Whether everything holds.
     pub fn is_verified(&self) -> bool {
         self.verdict == Verdict::Verified
+    }
+
+    /// Whether, besides, the log accounts for every checkpoint that was kept elsewhere.
+    pub fn accounts_for_kept(&self) -> bool {
+        self.is_verified() && self.kept.iter().all(KeptHead::is_accounted_for)
     }
 }
 
@@ -89,6 +99,9 @@ pub struct Checked {
     /// Groups, each with the root of the tree before it.
     #[serde(serialize_with = "decimal")]
     pub groups: u64,
+    /// The end of a restored log, which nobody signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
     /// Instructions, each decided again at its position.
     #[serde(serialize_with = "decimal")]
     pub instructions: u64,
@@ -101,8 +114,34 @@ pub struct Checked {
     /// The same by kind.
     #[serde(serialize_with = "decimals")]
     pub records_by_kind: BTreeMap<&'static str, u64>,
+    /// How the log was reopened, once the whole log was replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reopened: Vec<Reopened>,
     /// Signatures that hold.
     pub signatures: Signatures,
+}
+
+/// The end of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Head {
+    /// The root of the whole log.
+    pub root: Digest,
+    /// How many records it has.
+    #[serde(serialize_with = "decimal")]
+    pub size: u64,
+}
+
+/// A reopening of the log under a new origin, by a quorum of custodians.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reopened {
+    /// The newest head that was known to have been signed before.
+    pub cited: Head,
+    /// The head of the log that was left.
+    pub continued: Head,
+    /// The origin from then on.
+    pub origin: String,
+    /// The proposal of it.
+    pub proposal: Digest,
 }
 
 /// Signatures that hold.
@@ -199,7 +238,7 @@ fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S:
     serializer.collect_str(value)
 }
 
-fn decimal<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn decimal<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -238,6 +277,9 @@ impl fmt::Display for Report {
         }
         writeln!(f)?;
         writeln!(f, "ledger        {}", self.ledger)?;
+        for kept in &self.kept {
+            writeln!(f, "kept          {kept}")?;
+        }
         write!(f, "{}", self.checked)?;
         writeln!(f, "\nnot checked, since no bundle can prove it:")?;
         self.not_checked.iter().try_for_each(|line| writeln!(f, "- {line}"))
@@ -249,6 +291,21 @@ impl fmt::Display for Checked {
         if let Some(checkpoint) = &self.checkpoint {
             let CheckedCheckpoint { origin, root, size } = checkpoint;
             writeln!(f, "checkpoint    {origin}, size {size}, root {root}")?;
+        }
+        if let Some(Head { root, size }) = self.head {
+            writeln!(f, "restored to   size {size}, root {root}")?;
+        }
+        for Reopened { cited, continued, origin, .. } in &self.reopened {
+            let Head { size, root } = continued;
+            write!(
+                f,
+                "reopened      at size {size}, root {root}, by a quorum as {origin}, citing the head of size "
+            )?;
+            write!(f, "{}, root {}", cited.size, cited.root)?;
+            match cited.size.checked_sub(*size) {
+                None | Some(0) => writeln!(f, "; no record is known to be lost")?,
+                Some(lost) => writeln!(f, "; {lost} records, {size} to {}, are lost", cited.size - 1)?,
+            }
         }
         write!(f, "groups        {}", self.groups)?;
         if let (Some(first), Some(last)) = (self.first_group_at, self.last_group_at) {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::SecretKey;
-use translog::checkpoint::Checkpoint;
+use translog::checkpoint::{Checkpoint, CheckpointError};
 
 use crate::connection::Connection;
 use crate::draw;
@@ -126,9 +126,8 @@ impl Client {
     pub fn open(home: Home, key: SecretKey, connection: Connection) -> Result<Client, Error> {
         let (identity, ledger) = (Identity::read(&home)?, Ledger::read(&home)?);
         if identity.key != key.public().id() {
-            return Err(Error::Build(
-                "the key file is not this home's key; restore it from your backup".to_owned(),
-            ));
+            let reason = "the key file is not this home's key; restore it from your backup";
+            return Err(Error::Build(reason.to_owned()));
         }
         Ok(Client { home, identity, ledger, key, connection })
     }
@@ -204,6 +203,11 @@ impl Client {
         self.connection.list(path, &self.key)
     }
 
+    /// By how many seconds the answer that was furthest behind the ledger was so: agencies read from standbys.
+    pub fn behind_s(&self) -> u64 {
+        self.connection.behind_s()
+    }
+
     /// Reads a document as it comes, however long it is.
     pub fn open_document(&self, path: &str) -> Result<Box<dyn std::io::Read>, Error> {
         self.connection.open(path, &self.key)
@@ -218,6 +222,8 @@ impl Client {
             Checkpoint::parse_and_verify(&note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key);
         match checkpoint {
             Ok(checkpoint) => Ok(Kept { checkpoint, note: Some(note) }),
+            // It was about to be replaced when the command that accepted a reopening was cut short.
+            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(self.founding()),
             Err(error) => Err(Error::Damaged { path: self.home.path(CHECKPOINT), reason: error.to_string() }),
         }
     }
@@ -278,11 +284,18 @@ impl Client {
     }
 
     fn read_note(&self, note: &str, kept: &Kept) -> Result<Checkpoint, Error> {
-        Checkpoint::parse_and_verify(note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key)
-            .map_err(|error| self.alarm(Suspicion::NotTheLedgers(error), kept, note, None, &[]))
+        let key = &self.ledger.checkpoint_key;
+        let read = Checkpoint::parse_and_verify(note, self.ledger.origin.as_str(), key);
+        read.map_err(|error| match Checkpoint::parse_and_verify_any(note, key) {
+            Ok(other) => {
+                let suspicion = Suspicion::OtherOrigin(other.origin.clone());
+                self.alarm(suspicion, kept, note, Some(&other), &[])
+            }
+            Err(_) => self.alarm(Suspicion::NotTheLedgers(error), kept, note, None, &[]),
+        })
     }
 
-    fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
+    pub(crate) fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
         let proof: Proof = self.get(&format!("/v1/proofs/consistency?from={from}&to={to}"))?;
         Ok(proof.hashes)
     }

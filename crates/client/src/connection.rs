@@ -5,6 +5,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::time::Timestamp;
@@ -45,6 +46,8 @@ pub struct Response {
     pub status: u16,
     /// `Retry-After`, where it is there in seconds.
     pub retry_after_s: Option<u64>,
+    /// By how many seconds the answer is behind the ledger, where the service says so.
+    pub behind_s: u64,
     /// The body.
     pub body: Box<dyn Read>,
 }
@@ -115,10 +118,11 @@ impl Transport for Http {
                 _ => SendError::Unknown(error.to_string()),
             }
         })?;
-        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let number = |name: &str| answer.headers().get(name)?.to_str().ok()?.parse().ok();
         Ok(Response {
             status: answer.status().as_u16(),
-            retry_after_s: retry_after.and_then(|value| value.parse().ok()),
+            retry_after_s: number("retry-after"),
+            behind_s: number("safeconduct-behind-s").unwrap_or(0),
             body: Box::new(answer.into_body().into_reader()),
         })
     }
@@ -138,6 +142,7 @@ pub struct Connection {
     transport: Arc<dyn Transport>,
     url: String,
     clock: Clock,
+    behind_s: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -148,12 +153,17 @@ impl Connection {
 
     /// A service over another transport.
     pub fn over(transport: Arc<dyn Transport>, url: &str, clock: Clock) -> Result<Connection, Error> {
-        Ok(Connection { transport, url: check_url(url)?, clock })
+        Ok(Connection { transport, url: check_url(url)?, clock, behind_s: Arc::default() })
     }
 
     /// The service's address, without a slash at its end.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// By how many seconds the answer that was furthest behind the ledger was so.
+    pub fn behind_s(&self) -> u64 {
+        self.behind_s.load(Ordering::Relaxed)
     }
 
     /// The time.
@@ -213,7 +223,11 @@ impl Connection {
         });
         match answer {
             Err(Error::Unknown { url, reason }) => Err(Error::Broken { url, reason }),
-            other => successful(other?),
+            other => {
+                let answer = successful(other?)?;
+                self.behind_s.fetch_max(answer.behind_s, Ordering::Relaxed);
+                Ok(answer)
+            }
         }
     }
 

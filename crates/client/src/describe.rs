@@ -311,6 +311,13 @@ pub fn act(act: &Act) -> Words {
             words
         }
         Act::Policy { policy: proposed } => policy(Words::of("Propose a new policy"), proposed),
+        Act::Reopen { checkpoint, continued, origin } => {
+            let cited: Vec<&str> = checkpoint.lines().take(3).collect();
+            Words::of(format!("Propose to reopen the log under the origin {origin}"))
+                .and("continued", format!("size {}, root {}", continued.size, continued.root))
+                .and("newest head that was signed", cited.join(" "))
+                .and("caution", "what was signed beyond the continued size is lost for ever")
+        }
         Act::Revoke { key, reason } => {
             Words::of(format!("Propose to revoke key {key}")).and("reason", reason)
         }

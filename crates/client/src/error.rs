@@ -139,6 +139,9 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A reopening of the log does not hold, or does not account for what was verified here.
+    #[error("the log's reopening is not accepted: {0}")]
+    Reopening(String),
     /// What was to be signed cannot be built.
     #[error("{0}")]
     Build(String),

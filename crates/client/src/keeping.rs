@@ -45,6 +45,8 @@ pub enum Follows {
 pub enum Suspicion {
     /// The note is not one by the ledger's checkpoint key.
     NotTheLedgers(CheckpointError),
+    /// The note is one by the ledger's checkpoint key, under an origin that this machine has not accepted.
+    OtherOrigin(String),
     /// The log became smaller.
     Rollback,
     /// Two logs of the same size.
@@ -79,6 +81,14 @@ impl fmt::Display for Alarm {
         match &self.suspicion {
             Suspicion::NotTheLedgers(error) => {
                 write!(f, "The service showed a checkpoint that is not this ledger's: {error}.")?;
+            }
+            Suspicion::OtherOrigin(origin) => {
+                write!(
+                    f,
+                    "The service showed a checkpoint under another origin, {origin}, signed by the ledger's own key. If the \
+                     custodians reopened the log after a loss, they have a file that proves it: verify and accept it with \
+                     `safeconduct reopening accept FILE`. Without that file, this is a second log."
+                )?;
             }
             Suspicion::Rollback => {
                 f.write_str("The service showed a log that is smaller than before: records are missing.")?

@@ -8,6 +8,7 @@
 //! | [`keeping`] | the rules by which a checkpoint follows the one that was kept |
 //! | [`client`](Client) | build, sign, submit, and the receipts for what was accepted |
 //! | [`receipt`] | the proof, verifiable offline, that the log holds a record |
+//! | [`reopening`] | a log that goes on under a new origin after a loss: verified, and followed |
 //! | [`describe`] | what is about to be signed, in plain words |
 //! | [`reads`] | the answers of the service |
 //! | [`draw`], [`tags`] | random references, and a screener's salted person tags |
@@ -29,6 +30,7 @@ pub mod membership;
 pub mod outbox;
 pub mod reads;
 pub mod receipt;
+pub mod reopening;
 pub mod tags;
 
 #[cfg(test)]

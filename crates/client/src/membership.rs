@@ -2,7 +2,7 @@
 
 use ledger::id::PrincipalId;
 use records::governance::{Founding, KeyPossession};
-use records::scalar::Token;
+use records::scalar::{Integer, Token};
 use records::{Payload, Record};
 use serde::{Deserialize, Serialize};
 use signing::canonical;
@@ -39,6 +39,9 @@ impl Identity {
 pub struct Ledger {
     /// The ledger's key for checkpoints.
     pub checkpoint_key: PublicKey,
+    /// The origins that the log had before it was reopened, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
     /// The hash of the founding record's leaf, which is the root at size 1.
     pub founding_leaf: Digest,
     /// The ledger's id: the digest of its founding record.
@@ -49,6 +52,16 @@ pub struct Ledger {
     pub record_key: PublicKey,
     /// The service's address.
     pub url: String,
+}
+
+/// An origin that the log had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Earlier {
+    /// The origin.
+    pub origin: Token,
+    /// The size at which the log was reopened under the next: records from there on are lost.
+    pub size: Integer,
 }
 
 impl Ledger {
@@ -73,6 +86,7 @@ impl Ledger {
         envelope.verify(&signer.key).map_err(|error| wrong(error.to_string()))?;
         let known = Ledger {
             checkpoint_key: charter.checkpoint_key.clone(),
+            earlier: vec![],
             founding_leaf: record.leaf_hash(),
             ledger,
             origin: charter.origin.clone(),
@@ -80,6 +94,12 @@ impl Ledger {
             url: url.to_owned(),
         };
         Ok((known, (**founding).clone()))
+    }
+
+    /// Whether a note is under an origin that the log had before.
+    pub fn has_had_origin_of(&self, note: &str) -> bool {
+        let origin = note.split('\n').next().unwrap_or_default();
+        self.earlier.iter().any(|earlier| earlier.origin.as_str() == origin)
     }
 
     /// Keeps the ledger and its founding record in a home that belongs to no other ledger.

@@ -25,10 +25,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::auth::{Identity, Nonces, authorise};
+use crate::metrics::TRACE;
 use crate::pipeline::{LedgerKeys, Pipeline};
-use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN};
+use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN, Refused};
 use crate::routes::{ROUTES, Who};
 use crate::spare::Spare;
 
@@ -175,24 +178,41 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Bounds how many requests are worked on and for how long, and writes the line in the log.
+/// Bounds how many requests are worked on and for how long, counts them, and writes the line in the log.
 async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
+    let route = route.map_or("none", |route| route.path);
     // A method is the client's own word.
     let method =
-        [Method::GET, Method::HEAD, Method::POST].into_iter().find(|known| known == request.method());
+        [Method::GET, Method::HEAD, Method::POST].into_iter().position(|known| known == request.method());
+    let method = method.map_or("other", |index| ["GET", "HEAD", "POST"][index]);
+    let span = tracing::debug_span!(
+        target: TRACE, "request", otel.kind = "server", "http.request.method" = method, "http.route" = route,
+        "http.response.status_code" = Empty,
+    );
     let response = match app.0.requests.try_acquire() {
         Err(_) => Problem::from(OVERLOADED).into_response(),
-        Ok(_permit) => tokio::time::timeout(app.settings().answer_timeout, next.run(request))
-            .await
-            .unwrap_or_else(|_| Problem::from(REQUEST_TIMEOUT).into_response()),
+        Ok(_permit) => {
+            let answer = next.run(request).instrument(span.clone());
+            tokio::time::timeout(app.settings().answer_timeout, answer)
+                .await
+                .unwrap_or_else(|_| Problem::from(REQUEST_TIMEOUT).into_response())
+        }
     };
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    span.record("http.response.status_code", status);
+    let metrics = app.pipeline().metrics();
+    metrics.answered(method, route, status, took);
+    if let Some(Refused(code)) = response.extensions().get() {
+        metrics.refused(code);
+    }
     tracing::info!(
-        method = method.as_ref().map_or("other", Method::as_str),
-        route = route.as_ref().map_or("none", MatchedPath::as_str),
-        status = response.status().as_u16(),
-        duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        method,
+        route,
+        status,
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         principal = response.extensions().get::<Identity>().map(|identity| identity.principal.as_str()),
         "request"
     );

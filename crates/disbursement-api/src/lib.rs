@@ -6,11 +6,13 @@
 //! | `publisher` | checks what was committed and signs its head |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
 //! | [`problem`] | what a caller is told when something is not done |
+//! | [`metrics`] | what is counted, timed and traced |
 //!
 //! There is no rule about money here (that is `programme`) and no SQL (that is `store`).
 
 pub mod app;
 mod auth;
+pub mod metrics;
 pub mod pipeline;
 pub mod problem;
 mod publisher;

@@ -12,6 +12,10 @@
 //! round trip, and no record waits for more than three loads. A lapse, and a record that needs what an earlier one of its
 //! own group brings about, can add a round. A group in which nothing was accepted ends with a rollback.
 //!
+//! **What is kept.** After a commit the writer keeps the state as far as it knows it, and the next group loads only what that
+//! lacks. It is used only where the locked head is the very head of that commit: then nobody has appended since, and what
+//! was loaded or applied still holds. A group that fails, is in doubt or writes nothing leaves nothing.
+//!
 //! **Limits.** At most [`Settings::queue_limit`] instructions wait or are being written; what comes above is refused at once
 //! ([`Unavailable::QueueFull`]). A group takes submissions as long as together they have at most
 //! [`Settings::group_limit`] instructions; a submission is never split, and one alone may have up to the queue's limit. So
@@ -23,7 +27,9 @@
 //! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
 //! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
 //! connection, which waits for the server to be done with the old one, and all of the group's records are looked up. What a
-//! caller sends again is answered with its first position, so both are safe to repeat.
+//! caller sends again is answered with its first position, so both are safe to repeat. A wait for a standby that was cancelled
+//! is the same: the group is in the log of the primary, and whether it survives the primary is open until a later commit of
+//! ours has been waited for (`docs/decisions/0010-failover.md`).
 //!
 //! **Failover.** A server that takes over may lack a group that the old one committed and nobody signed. Then a later
 //! checkpoint has its positions and not its records, so a checkpoint is a receipt only for what was written on the server
@@ -62,11 +68,14 @@ use tokio::task::JoinHandle;
 
 pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
 
+pub use attempt::reopen::{ReopenError, Reopened, Reopening, complete_tiles};
+
+use crate::metrics::{Metrics, Stage};
 use crate::publisher::Publisher;
 pub(crate) use draft::has_keys_of;
 use incoming::{Incoming, Prepared};
 pub(crate) use writer::fence;
-use writer::{Job, Writer};
+use writer::{Job, Waits, Writer};
 
 /// How often a group's keys are loaded before a record is taken to ask for ever: no guard has more than three steps.
 const LOADS_MAX: u32 = 3;
@@ -136,6 +145,7 @@ pub(crate) struct Shared {
     pub publishes: watch::Sender<bool>,
     /// Enrolled keys by id. A key's bytes never change; whether it is valid is for the rules, under the head's lock.
     known_keys: RwLock<HashMap<KeyId, PublicKey>>,
+    pub metrics: Metrics,
 }
 
 impl Shared {
@@ -184,7 +194,7 @@ impl Pipeline {
         Pipeline::start_on(storage, databases, keys, clock, settings)
     }
 
-    /// The same on any storage. `databases` are there for [`check`](Pipeline::check) alone.
+    /// The same on any storage. `databases` are there for [`check`](Pipeline::check), and for what is known of newer servers.
     pub fn start_on(
         storage: Arc<dyn Storage>,
         databases: Databases,
@@ -204,6 +214,7 @@ impl Pipeline {
             grown: Notify::new(),
             publishes: watch::Sender::new(false),
             known_keys: RwLock::default(),
+            metrics: Metrics::new(),
         });
         let (queue, jobs) = mpsc::unbounded_channel();
         let stop = Arc::new(Notify::new());
@@ -230,7 +241,8 @@ impl Pipeline {
             TryAcquireError::Closed => Unavailable::ShuttingDown,
             TryAcquireError::NoPermits => Unavailable::QueueFull,
         })?;
-        let incoming = incoming::prepare(&self.shared, envelopes).await?;
+        let prepared = incoming::prepare(&self.shared, envelopes);
+        let incoming = self.shared.metrics.timed(Stage::Verify, prepared).await?;
         let mut outcomes = vec![Outcome::NotTried; incoming.len()];
         let mut places = Vec::new();
         let mut items: Vec<Prepared> = Vec::new();
@@ -251,14 +263,15 @@ impl Pipeline {
             return Ok(Submitted { outcomes, checkpoint: None });
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { items, mode, answer, _room: room };
+        let job = Job { items, mode, answer, _room: room, waits: Waits::begin() };
         self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
         // Without an answer the writer is gone, and what became of the job is not known.
         let (answers, epoch) = answered.await.map_err(|_| Unavailable::Unknown)??;
         for (index, outcome) in places.into_iter().zip(answers) {
             outcomes[index] = outcome;
         }
-        let checkpoint = self.receipt(&outcomes, &epoch).await?;
+        let receipt = self.receipt(&outcomes, &epoch);
+        let checkpoint = self.shared.metrics.timed(Stage::Receipt, receipt).await?;
         Ok(Submitted { outcomes, checkpoint })
     }
 
@@ -318,6 +331,21 @@ impl Pipeline {
     /// Why nothing is written at present, where the publisher found a reason.
     pub fn halted(&self) -> Option<Unavailable> {
         *self.shared.halted.borrow()
+    }
+
+    /// How many instructions wait or are being written.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.shared.settings.queue_limit.saturating_sub(self.room.available_permits()) as u64
+    }
+
+    /// Whether this process is the one that signs heads.
+    pub(crate) fn is_publisher(&self) -> bool {
+        *self.shared.publishes.borrow()
+    }
+
+    /// What was counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Takes no more submissions, finishes what is queued, publishes the last head, and returns when that is done.

@@ -9,6 +9,9 @@
 //! 3. makes the checkpoint and writes it, with the head, into the register, which is on disk before
 //! 4. the checkpoint is stored, and everybody is told.
 //!
+//! Before it writes the register, it makes sure that the head is on a standby too, where the server waits for one: a head that
+//! a failover takes back would fork the log (`docs/decisions/0010-failover.md`).
+//!
 //! So a checkpoint leaves this task only when the register remembers it, and the register never goes back: there are never
 //! two signed heads of one size. A crash between 3 and 4 is repaired at the next start, from the register. A head that does
 //! not extend the register's marks the log as forked, which stops every process.
@@ -18,14 +21,16 @@ mod tail;
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::log::SignedHead;
-use store::register::RegisterError;
+use signing::digest::Digest;
+use store::log::{Head, SignedHead};
+use store::register::{Epoch, RegisterError, RegisterState};
 use store::session::News;
 use store::storage::{Follower, Held};
-use store::{Fault, StoreError};
+use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::metrics::Stage;
 use crate::pipeline::{Published, Shared, Unavailable};
 use tail::Tail;
 
@@ -38,6 +43,9 @@ const RENEWAL: Duration = Duration::from_secs(5);
 
 /// How often the last head is tried to be published before the process ends.
 const LAST_TRIES: u32 = 3;
+
+/// How long each of these may take: a server that waits for a standby does so for ever.
+const LAST_LIMIT: Duration = Duration::from_secs(20);
 
 /// The task.
 pub(crate) struct Publisher {
@@ -58,6 +66,16 @@ pub(crate) enum Trouble {
     Lost,
     /// Nothing may be written before this is mended.
     Halt(Unavailable),
+}
+
+impl Trouble {
+    /// What a caller is told.
+    pub(crate) fn reason(self) -> Unavailable {
+        match self {
+            Trouble::Lost => Unavailable::Database,
+            Trouble::Halt(reason) => reason,
+        }
+    }
 }
 
 impl From<StoreError> for Trouble {
@@ -89,7 +107,16 @@ impl Publisher {
         loop {
             // Looked at before the turn: what was written before the writer finished is published by it.
             let is_last = is_alone || *self.finished.borrow();
-            let turn = self.turn().await;
+            let databases = self.shared.databases.clone();
+            self.session.take_if(|session| !databases.admits(session.epoch()));
+            let epoch = self.epoch();
+            let turn = tokio::select! {
+                biased;
+                turn = self.turn() => turn,
+                // The writer has found a newer server while this one does not answer.
+                () = overtaken(&databases, epoch) => Err(Trouble::Lost),
+                () = tokio::time::sleep(LAST_LIMIT), if is_last => Err(Trouble::Lost),
+            };
             let is_done = turn.is_ok();
             self.report(turn);
             tries += u32::from(is_last);
@@ -99,15 +126,22 @@ impl Publisher {
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
             let heard =
                 self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
+            let epoch = self.epoch();
             tokio::select! {
                 biased;
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
                 () = self.shared.grown.notified() => {}
                 () = heard.notified() => {}
+                () = overtaken(&databases, epoch) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// That of the server that this task is connected to.
+    fn epoch(&self) -> Option<Epoch> {
+        self.session.as_ref().map(|session| session.epoch().clone())
     }
 
     fn report(&mut self, turn: Result<(), Trouble>) {
@@ -122,7 +156,7 @@ impl Publisher {
         };
         if halted.is_some() {
             self.tail = None;
-            // It may lead to the wrong server.
+            // It may lead to the wrong server: the right one may be another host, or the same by another name.
             self.session = None;
         }
         self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
@@ -142,7 +176,17 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        let is_usable = |session: &dyn Follower| !session.is_closed() && self.connected.elapsed() < RENEWAL;
+        let known = match &self.register {
+            Some(register) => register.read()?,
+            None => self.shared.storage.register()?,
+        };
+        if let Some(state) = &known {
+            self.shared.databases.saw(&state.epoch);
+        }
+        let databases = &self.shared.databases;
+        let is_usable = |session: &dyn Follower| {
+            !session.is_closed() && databases.admits(session.epoch()) && self.connected.elapsed() < RENEWAL
+        };
         if !self.session.as_deref().is_some_and(is_usable) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
@@ -155,7 +199,7 @@ impl Publisher {
             return Err(Trouble::Lost);
         };
         let latest = match register {
-            Some(register) => publish(shared, &mut **register, &**session, tail).await?,
+            Some(_) => publish(shared, register, &**session, tail).await?,
             None => session.latest_checkpoint().await?,
         };
         if let Some(latest) = latest {
@@ -168,15 +212,21 @@ impl Publisher {
 /// Publishes the committed head, if it is new. Answers its checkpoint, which is stored; none before the founding.
 async fn publish(
     shared: &Shared,
-    register: &mut dyn Held,
+    register: &mut Option<Box<dyn Held>>,
     session: &dyn Follower,
     tail: &mut Option<Tail>,
 ) -> Result<Option<SignedHead>, Trouble> {
-    let head = session.head().await?;
+    let begin = tail.as_ref().map_or(0, |tail| tail.state.size);
+    let limit = if tail.is_some() { tail::PAGE } else { 0 };
+    let (head, leaves) = session.head_and_leaves(begin, limit).await?;
     if head.forked {
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
-    let held = register.read()?;
+    shared.metrics.committed(head.size);
+    let held = match register {
+        Some(register) => register.read()?,
+        None => None,
+    };
     // What is kept in memory is what the file holds, or it is not used.
     let known = tail.take().filter(|tail| held.as_ref() == Some(&tail.state));
     // What is kept in memory was stored too.
@@ -184,8 +234,12 @@ async fn publish(
         Some(known) => Some(known.signed()),
         None => session.latest_checkpoint().await?,
     };
+    let mut next = Vec::new();
     let mut now = match (known, held) {
-        (Some(known), _) => known,
+        (Some(known), _) => {
+            next = leaves;
+            known
+        }
         (None, Some(held)) => Tail::resume(shared, session, held).await?,
         (None, None) if latest.is_some() => {
             tracing::error!("the register is missing beside existing checkpoints");
@@ -194,8 +248,32 @@ async fn publish(
         (None, None) if head.size == 0 => return Ok(None),
         (None, None) => Tail::begin(shared, session).await?,
     };
+    let is_new = head.size > now.state.size;
+    let sign = sign(shared, register, session, &mut now, (&head, next), latest);
+    let signed = if is_new { shared.metrics.timed(Stage::Publish, sign).await? } else { sign.await? };
+    *tail = Some(now);
+    Ok(Some(signed))
+}
+
+/// Checks a head, signs it and stores its checkpoint; where it was signed before, makes sure that this is stored.
+async fn sign(
+    shared: &Shared,
+    register: &mut Option<Box<dyn Held>>,
+    session: &dyn Follower,
+    now: &mut Tail,
+    (head, next): (&Head, Vec<Digest>),
+    latest: Option<SignedHead>,
+) -> Result<SignedHead, Trouble> {
     let before = now.state.clone();
-    if !now.extend(session, &head).await? {
+    let extended = if head.size > before.size {
+        // Sent together: the wait for a standby costs no round trip of its own.
+        let (extended, replicated) = tokio::join!(now.extend(session, head, next), session.replicated());
+        replicated?;
+        extended?
+    } else {
+        now.extend(session, head, next).await?
+    };
+    if !extended {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -204,21 +282,56 @@ async fn publish(
         session.mark_forked().await?;
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
+    // The register is written first, so it is at least as new as what is stored, or it was put back.
+    if latest.as_ref().is_some_and(|latest| latest.size > before.size) {
+        tracing::error!("the register is older than the latest checkpoint");
+        return Err(Trouble::Halt(Unavailable::RegisterMissing));
+    }
     now.state.epoch = session.epoch().clone();
     now.state.checkpoint = now.checkpoint(&shared.keys);
     if now.state != before {
-        register.write(now.state.clone()).await?;
+        write(register, now.state.clone()).await?;
     }
     let signed = now.signed();
     if latest.as_ref() != Some(&signed) {
         session.store_checkpoint(&signed).await?;
     }
-    *tail = Some(now);
-    Ok(Some(signed))
+    Ok(signed)
+}
+
+/// Comes true when the server of this epoch is not the newest any more.
+async fn overtaken(databases: &Databases, epoch: Option<Epoch>) {
+    match epoch {
+        Some(epoch) => databases.overtakes(&epoch).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads a whole log again from its records, stores the tiles that are missing, and answers the register's state of it,
+/// without a checkpoint: `None` where the records do not make the head's root.
+pub(crate) async fn read_again(
+    session: &dyn Follower,
+    ledger: Digest,
+) -> Result<Option<RegisterState>, Trouble> {
+    let mut tail = Tail::empty(ledger, session);
+    let is_whole = tail.extend(session, &session.head().await?, Vec::new()).await?;
+    Ok(is_whole.then_some(tail.state))
+}
+
+/// Writes the register. A turn that is cut short meanwhile gives it up: its lock is free when the write is over, and what is
+/// written afterwards comes after it.
+async fn write(register: &mut Option<Box<dyn Held>>, state: RegisterState) -> Result<(), Trouble> {
+    let Some(mut held) = register.take() else {
+        return Err(Trouble::Lost);
+    };
+    let written = held.write(state).await;
+    *register = Some(held);
+    Ok(written?)
 }
 
 /// Tells whoever waits for a receipt.
 fn announce(shared: &Shared, new: Published) {
+    shared.metrics.published(new.head.size);
     shared.checkpoint.send_if_modified(|known| {
         let is_newer = known.as_ref().is_none_or(|known| {
             let is_same = known.head.size == new.head.size;

@@ -9,10 +9,12 @@ use ledger::entry::Line;
 use ledger::id::{AgencyRef, AssetId, BenefitId, CaseRef, DisbursementId, EntryId, FundId, PrincipalId};
 use ledger::money::Money;
 use ledger::time::{Date, Timestamp};
+use records::Basis;
 use records::assets::FundKind;
 use records::cases::{Benefit, OfferVersion, ScreeningOutcome};
 use records::disbursements::Channel;
 use records::governance::{Act, Charter, Policy, Role};
+use records::scalar::Token;
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
 use signing::keys::{KeyId, PublicKey};
@@ -26,15 +28,41 @@ pub struct CharterState {
     /// The ledger's id: the digest of the founding record.
     pub ledger: Digest,
     /// What the founding record fixed.
-    pub charter: Charter,
+    pub charter: Box<Charter>,
     /// The custodians who have accepted; the founding's signer has by signing.
     pub accepted: BTreeSet<PrincipalId>,
+    /// How the log was reopened, in order.
+    #[serde(default)]
+    pub reopened: Vec<Reopening>,
+}
+
+/// A reopening of the log by a quorum, after a part of it was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopening {
+    /// The origin from then on.
+    pub origin: Token,
+    /// The newest head that was known to have been signed before.
+    pub cited: Basis,
+    /// The head of the log that was left.
+    pub continued: Basis,
+    /// The proposal of it.
+    pub proposal: Digest,
 }
 
 impl CharterState {
     /// Whether every custodian has accepted.
     pub fn is_complete(&self) -> bool {
         self.charter.custodians.iter().all(|custodian| self.accepted.contains(&custodian.principal))
+    }
+
+    /// The log's origin now: the founding's until the log is reopened.
+    pub fn origin(&self) -> &Token {
+        self.reopened.last().map_or(&self.charter.origin, |reopening| &reopening.origin)
+    }
+
+    /// Every origin that the log has had, the founding's first.
+    pub fn origins(&self) -> impl Iterator<Item = &Token> {
+        [&self.charter.origin].into_iter().chain(self.reopened.iter().map(|reopening| &reopening.origin))
     }
 }
 

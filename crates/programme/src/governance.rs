@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use ledger::currency::Currency;
 use ledger::id::PrincipalId;
-use records::Body;
 use records::governance::{Act, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
+use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey};
+use translog::checkpoint::Checkpoint;
 
 use crate::INSTRUCTION_LIFE_MAX_S;
 use crate::decide::{At, Context, Effects};
 use crate::entity::{
-    CharterState, Dated, InstructionState, KeyState, Pending, PolicyState, PrincipalState, ProposalState,
-    ProposalStatus, VersionedPolicy,
+    CharterState, Dated, HeadState, InstructionState, KeyState, Pending, PolicyState, PrincipalState,
+    ProposalState, ProposalStatus, Reopening, VersionedPolicy,
 };
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -37,6 +38,7 @@ fn act_keys(act: &Act) -> Vec<Key> {
             keys.chain([Key::Principal(principal.clone())]).collect()
         }
         Act::Policy { .. } => vec![Key::Policy],
+        Act::Reopen { continued, .. } => vec![Key::Head(continued.size.0)],
         Act::Revoke { key, .. } => vec![Key::PublicKey(*key)],
         Act::Roles { principal, .. } => vec![Key::Principal(principal.clone())],
     }
@@ -109,7 +111,8 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
         life_max.ok_or(Refusal::with(Code::FoundingInvalid, "issued_at is beyond every time there is"))?;
     let known = InstructionState { digest, position: 0, not_after };
     effects = effects.set(Key::Instruction(founding.signer.clone(), founding.id), known);
-    Ok(effects.set(Key::Charter, CharterState { ledger: digest, charter: charter.clone(), accepted }))
+    let charter = Box::new(charter.clone());
+    Ok(effects.set(Key::Charter, CharterState { ledger: digest, charter, accepted, reopened: vec![] }))
 }
 
 /// What is wrong with a policy, if anything is.
@@ -180,7 +183,7 @@ pub(crate) fn accept(context: Context<'_>) -> Result<Effects, Halt> {
 /// A custodian proposes an act.
 pub(crate) fn propose(context: Context<'_>, body: &Proposal) -> Result<Effects, Halt> {
     context.require(&[Role::Custodian])?;
-    check_act(&context, &body.act)?;
+    check_act(&context, &body.act, 1)?;
     let proposal = ProposalState {
         act: body.act.clone(),
         custodians: vec![(context.header.signer.clone(), context.header.key)],
@@ -219,22 +222,28 @@ pub(crate) fn concur(context: Context<'_>, body: &Concurrence) -> Result<Effects
         return Err(Code::AlreadyConcurred.into());
     }
     standing.push((signer.clone(), context.header.key));
-    let has_quorum = standing.len() as u64 >= context.charter.charter.quorum.0;
+    let count = standing.len() as u64;
+    let has_quorum = count >= context.charter.charter.quorum.0;
     proposal.custodians = standing;
     if !has_quorum {
         return Ok(Effects::default().set(key, proposal));
     }
-    check_act(&context, &proposal.act)?;
+    check_act(&context, &proposal.act, count)?;
+    let delay_s = match proposal.act {
+        // Until it takes effect no head can be signed, so nobody could see what he may veto.
+        Act::Reopen { .. } => 0,
+        _ => context.policy.policy.quorum_delay_s.0,
+    };
     let effective_at = now
-        .plus(context.policy.policy.quorum_delay_s.0)
+        .plus(delay_s)
         .ok_or(Refusal::with(Code::ActInvalid, "the policy's delay leads past the last time there is"))?;
     proposal.status = ProposalStatus::Decided { effective_at };
     let effects = bring_about(&context, body.proposal, &proposal.act, effective_at)?;
     Ok(effects.set(key, proposal))
 }
 
-/// Refuses an act that breaks a rule, as the state stands now.
-fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
+/// Refuses an act that breaks a rule, as the state stands now, where so many custodians stand behind it.
+fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
     let now = context.at.recorded_at;
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
     match act {
@@ -259,6 +268,29 @@ fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
             let state = context.view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?;
             if state.is_pending(now) { Err(Code::ActPending.into()) } else { Ok(()) }
         }
+        Act::Reopen { checkpoint, continued, origin } => {
+            if context.charter.origins().any(|used| used == origin) {
+                return Err(invalid("the log has or had this origin; a new one is needed"));
+            }
+            // Directly after the group record that stands there, so that the old origin signs nothing of it.
+            let left = context.view.find::<HeadState>(&Key::Head(continued.size.0))?;
+            let is_alone = continued.size.0.checked_add(count) == Some(context.at.position);
+            if !is_alone || left.is_none_or(|left| left.root != continued.root) {
+                return Err(invalid(
+                    "a reopening and what a quorum needs of concurrences stand alone at the beginning of the group \
+                     that follows the head which they continue; the operator appends them: safeconduct reopen",
+                ));
+            }
+            let cited = cited(context, checkpoint)?;
+            if cited.size > continued.size {
+                return Ok(());
+            }
+            let known = context.view.find::<HeadState>(&Key::Head(cited.size.0))?;
+            if known.is_none_or(|known| known.root != cited.root) {
+                return Err(invalid("the checkpoint is not of the log that is continued"));
+            }
+            Ok(())
+        }
         Act::Revoke { key, .. } => {
             let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
             if state.until.is_some() || state.vetoed {
@@ -275,6 +307,17 @@ fn check_act(context: &Context<'_>, act: &Act) -> Result<(), Halt> {
             check_assignment(context, principal, roles)
         }
     }
+}
+
+/// The head that a reopening cites: it must have been signed under the origin that the log has so far.
+fn cited(context: &Context<'_>, checkpoint: &str) -> Result<Basis, Halt> {
+    let (origin, key) = (context.charter.origin().as_str(), &context.charter.charter.checkpoint_key);
+    let Checkpoint { root, size, .. } = Checkpoint::parse_and_verify(checkpoint, origin, key)
+        .map_err(|error| Refusal::with(Code::ActInvalid, error.to_string()))?;
+    if i64::try_from(size).is_err() {
+        return Err(Refusal::with(Code::ActInvalid, "no log has the size that the checkpoint states").into());
+    }
+    Ok(Basis { root, size: Integer(size) })
 }
 
 /// A list of roles that one principal can hold.
@@ -374,6 +417,17 @@ fn bring_about(
             let value = VersionedPolicy { version: state.at(now).version + 1, policy: policy.clone() };
             Ok(effects.set(Key::Policy, state.then(now, Pending { value, proposal, effective_at })))
         }
+        Act::Reopen { checkpoint, continued, origin } => {
+            let cited = cited(context, checkpoint)?;
+            let mut charter = context.charter.clone();
+            charter.reopened.push(Reopening {
+                origin: origin.clone(),
+                cited,
+                continued: *continued,
+                proposal,
+            });
+            Ok(effects.set(Key::Charter, charter))
+        }
         Act::Revoke { key, .. } => {
             let mut state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?.clone();
             state.until = Some((proposal, effective_at));
@@ -425,6 +479,8 @@ fn undo(context: &Context<'_>, act: &Act) -> Result<Effects, Halt> {
             let state = view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?.settled(now);
             Ok(effects.set(Key::Policy, state))
         }
+        // It takes effect with its quorum, after which nothing is undone.
+        Act::Reopen { .. } => Err(Code::ProposalClosed.into()),
         Act::Revoke { key, .. } => {
             let key = Key::PublicKey(*key);
             let mut state = view.get::<KeyState>(&key, Code::KeyUnknown)?.clone();

@@ -23,7 +23,7 @@ pub use approvals::effect_of;
 pub use decide::{At, Decision, apply, begin_group, decide};
 pub use key::Key;
 pub use refusal::{Code, Refusal};
-pub use state::{Halt, Lookup, State};
+pub use state::{Before, Halt, Lookup, State};
 
 /// The version of the rules that this crate implements.
 pub const RULES_VERSION: u64 = 1;

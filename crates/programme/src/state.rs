@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ledger::books::{Balance, BalanceKey};
 use ledger::money::Money;
 
+use crate::decide::Decision;
 use crate::entity::{Entity, Stored};
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -15,6 +16,10 @@ pub struct State {
     entities: HashMap<Key, Option<Entity>>,
     complete: bool,
 }
+
+/// What a state said of the keys that a decision changed, to take it back.
+#[derive(Debug, Clone)]
+pub struct Before(Vec<(Key, Option<Option<Entity>>)>);
 
 /// What a state says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,32 @@ impl State {
             entity => {
                 self.entities.insert(key, entity);
             }
+        }
+    }
+
+    /// How many keys it holds, whether there is such an entity or not.
+    pub fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Whether it holds no key.
+    pub fn is_empty(&self) -> bool {
+        self.entities.is_empty()
+    }
+
+    /// What it says now of the keys that a decision changes.
+    pub fn before(&self, decision: &Decision) -> Before {
+        let said = |(key, _): &(Key, Option<Entity>)| (key.clone(), self.entities.get(key).cloned());
+        Before(decision.changes().iter().map(said).collect())
+    }
+
+    /// Says again what it said before a decision was applied; of several, the last is taken back first.
+    pub fn take_back(&mut self, before: Before) {
+        for (key, said) in before.0 {
+            match said {
+                Some(entity) => self.entities.insert(key, entity),
+                None => self.entities.remove(&key),
+            };
         }
     }
 

@@ -8,6 +8,7 @@ use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey};
 
+use crate::record::Basis;
 use crate::scalar::{InstructionId, Integer, Text, Token};
 use ledger::time::Timestamp;
 
@@ -210,6 +211,15 @@ pub enum Act {
     Policy {
         /// The whole of it.
         policy: Policy,
+    },
+    /// The log goes on under a new origin, after a part of it was lost: `docs/operating/backup.md`.
+    Reopen {
+        /// The newest head that is known to have been signed under the old origin, as its signed note.
+        checkpoint: String,
+        /// The head of the log that is left, which is continued.
+        continued: Basis,
+        /// The origin from then on.
+        origin: Token,
     },
     /// The end of a key.
     Revoke {

@@ -202,7 +202,7 @@ impl Draw {
     }
 
     fn act(&mut self) -> Act {
-        match self.number(4) {
+        match self.number(5) {
             0 => Act::Enrol {
                 possessions: self.list(2, |draw, index| {
                     let key = draw.key(["daily", "spare"][index % 2]);
@@ -218,7 +218,12 @@ impl Draw {
                 roles: self.roles(),
             },
             1 => Act::Policy { policy: self.policy() },
-            2 => Act::Revoke { key: self.key("").public().id(), reason: self.text("") },
+            2 => Act::Reopen {
+                checkpoint: "example.org/log\n7\nAAAA\n\n\u{2014} example.org/log BBBB\n".to_owned(),
+                continued: Basis { root: self.digest("root"), size: self.integer(42) },
+                origin: "example.org/log/2".parse().unwrap(),
+            },
+            3 => Act::Revoke { key: self.key("").public().id(), reason: self.text("") },
             _ => Act::Roles { principal: self.id(""), roles: self.roles() },
         }
     }

@@ -7,7 +7,7 @@
 //! | `commands` | one module a family of commands |
 //! | `send` | the one way in which a command signs and sends |
 //! | `ui`, `input`, `amount`, `evidence` | what people see and bring |
-//! | `serve`, `demo` | the service, and a tour of everything |
+//! | `serve`, `recovery`, `demo` | the service, its backup and recovery, and a tour of everything |
 //!
 //! Exit codes: 0 when all was accepted, 1 when something was refused or does not hold, 2 when the command was used
 //! wrongly, could not reach the service, or does not know what became of something.
@@ -19,6 +19,7 @@ mod demo;
 mod error;
 mod evidence;
 mod input;
+mod recovery;
 mod send;
 mod serve;
 mod shown;
@@ -29,7 +30,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    agency, assets, cases, custodians, disbursements, keys, proofs, reads, reports, requests, setup,
+    agency, assets, cases, custodians, disbursements, keys, proofs, reads, reopening, reports, requests,
+    setup,
 };
 use context::Global;
 
@@ -67,6 +69,9 @@ enum Command {
     Concur(custodians::ConcurArgs),
     /// Stop an act that has not taken effect (custodian, auditor)
     Veto(custodians::VetoArgs),
+    /// After a loss: the log goes on under a new origin, with custodians' acts in files (custodian; accept: everybody)
+    #[command(subcommand)]
+    Reopening(reopening::ReopeningCommand),
     /// Show the policy
     Policy,
     /// List principals, their roles and keys (custodian, auditor)
@@ -115,6 +120,12 @@ enum Command {
     Outbox(proofs::OutboxCommand),
     /// Run the service
     Serve(serve::ServeArgs),
+    /// Take a base backup of the service's own PostgreSQL
+    Backup(recovery::BackupArgs),
+    /// Bring a database back, audit it, and say what is lost
+    Restore(recovery::RestoreArgs),
+    /// Go on under a new origin, as a quorum of custodians decided, with a restored log that lacks what was signed
+    Reopen(recovery::ReopenArgs),
     /// Run a whole ledger on this machine, and show it at work
     Demo(demo::DemoArgs),
 }
@@ -132,6 +143,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Proposals => custodians::proposals(global),
         Command::Concur(args) => custodians::concur(global, args),
         Command::Veto(args) => custodians::veto(global, args),
+        Command::Reopening(command) => command.run(global),
         Command::Policy => reads::policy(global),
         Command::Principals => reads::principals(global),
         Command::Asset(command) => command.run(global),
@@ -152,6 +164,9 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Receipt(command) => command.run(global),
         Command::Outbox(command) => command.run(global),
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => recovery::backup(args),
+        Command::Restore(args) => recovery::restore(args),
+        Command::Reopen(args) => recovery::reopen(args),
         Command::Demo(args) => demo::run(args),
     }
 }

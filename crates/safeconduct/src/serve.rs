@@ -4,7 +4,8 @@
 //! operator need (URL, keys, origin, ledger) to standard output, ending with `ready`, and its log as JSON to standard
 //! error.
 
-mod keys;
+pub(crate) mod keys;
+mod traces;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,23 +16,27 @@ use std::time::Duration;
 
 use clap::Args;
 use disbursement_api::app::{self, App, router};
+use disbursement_api::metrics;
 use disbursement_api::pipeline::{self, LedgerKeys, Pipeline};
 use ledger::time::Timestamp;
 use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
 use signing::keys::PublicKey;
-use store::Databases;
-use store::embedded::{self, Embedded};
+use store::embedded::{self, Archive, Embedded};
 use store::migrate::{self, Config};
 use store::pool::PoolSizes;
 use store::queries::{self, lists};
+use store::{Databases, Transport};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use traces::Traces;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::error::{Error, Result};
-use crate::{context, ui};
+use crate::{context, recovery, ui};
 
 /// The database of a server of our own.
 const DATABASE: &str = "safeconduct";
@@ -58,6 +63,25 @@ pub struct ServeArgs {
     /// The publisher's register; else DIR/register.json
     #[arg(long, value_name = "FILE")]
     register: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// Where our own PostgreSQL archives its WAL, on another disk: for backup and restore
+    #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
+    archive: Option<PathBuf>,
+    /// Where to answer what is counted (GET /metrics), for a monitor of your own; never the public address
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+    /// A collector of traces, by OTLP over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// The time, if the service's clock is right although it is far from the ledger's last entry
+    #[arg(long, value_name = "TIME")]
+    confirm_clock: Option<Timestamp>,
+}
+
+/// Which database; without a URL, a PostgreSQL of our own in the data directory.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
     /// A PostgreSQL that runs already, as the role safeconduct_service; else SAFECONDUCT_DATABASE_URL
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -70,26 +94,51 @@ pub struct ServeArgs {
     /// The same as the database's owner, to migrate it at the start; else SAFECONDUCT_ADMIN_URL
     #[arg(long, value_name = "URL")]
     admin_url: Option<String>,
+    /// The roots that certificates of a database's server must be by, in PEM: it is reached over TLS
+    #[arg(long, value_name = "FILE")]
+    database_ca: Option<PathBuf>,
+    /// Reach a database's server in plain text, where the network in between is as private as a socket
+    #[arg(long, conflicts_with = "database_ca")]
+    allow_plain_text: bool,
     /// The directory of `postgres` and `initdb`; else the newest that the system has
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     postgres_bin: Option<PathBuf>,
-    /// The time, if the service's clock is right although it is far from the ledger's last entry
-    #[arg(long, value_name = "TIME")]
-    confirm_clock: Option<Timestamp>,
+}
+
+impl DatabaseArgs {
+    /// Starts a server of our own on a data directory, unless another one is named.
+    pub(crate) fn open(
+        &self,
+        data: &Path,
+        archive: Option<&Path>,
+    ) -> Result<(Option<Embedded>, Connections)> {
+        if let Some(service) = url(self.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
+            return Ok((None, Connections::external(self, service)?));
+        }
+        let archive = archive.map(Archive::at).transpose().map_err(explained)?;
+        let settings = embedded::Settings { archive, ..embedded::Settings::default() };
+        let server = Embedded::start_with(&self.server()?, data, settings).map_err(explained)?;
+        let connections = Connections::embedded(&server);
+        Ok((Some(server), connections))
+    }
+
+    /// The directory of the programs of a server of our own.
+    pub(crate) fn server(&self) -> Result<PathBuf> {
+        embedded::find_server(self.postgres_bin.as_deref()).map_err(explained)
+    }
+
+    /// Whether another server than our own is named.
+    pub(crate) fn is_external(&self) -> bool {
+        self.database_url.is_some() || std::env::var_os("SAFECONDUCT_DATABASE_URL").is_some()
+    }
 }
 
 /// Runs the service until it is told to stop.
 pub fn run(args: ServeArgs) -> Result<ExitCode> {
-    log_to_stderr();
-    let (mut server, connections) = match url(args.database_url.as_deref(), "SAFECONDUCT_DATABASE_URL")? {
-        Some(service) => (None, Connections::external(&args, service)?),
-        None => {
-            let bin = embedded::find_server(args.postgres_bin.as_deref()).map_err(explained)?;
-            let server = Embedded::start(&bin, &args.data).map_err(explained)?;
-            let connections = Connections::embedded(&server);
-            (Some(server), connections)
-        }
-    };
+    let traces = args.otlp.as_deref().map(Traces::to).transpose()?;
+    log_to_stderr(traces.as_ref());
+    recovery::refuse_restored(&args.data)?;
+    let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
     let (record, checkpoint) = keys::open(&args.data)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -97,6 +146,9 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
+    }
+    if let Some(traces) = traces {
+        traces.stop();
     }
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -108,18 +160,19 @@ async fn serve(
     checkpoint: signing::keys::SecretKey,
     server: Option<&mut Embedded>,
 ) -> Result<()> {
-    connections.prepare(server.is_some()).await?;
-    let databases =
-        Databases::new(|role| connections.config(role), PoolSizes::default()).map_err(explained)?;
+    connections.prepare().await?;
+    let databases = connections.databases()?;
     let charter = charter(&databases).await?;
     let origin = origin(args.origin.as_ref(), charter.as_ref(), checkpoint.public())?;
     let keys = Arc::new(LedgerKeys { record, checkpoint, origin });
     if let Some(charter) = &charter {
         same_keys(charter, &keys)?;
     }
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Error::new(format!("cannot listen on {}: {error}; choose another address with --listen", args.listen))
-    })?;
+    let listener = listen(args.listen, "--listen").await?;
+    let for_metrics = match args.metrics {
+        Some(address) => Some(listen(address, "--metrics").await?),
+        None => None,
+    };
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
     let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
     let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..pipeline::Settings::default() };
@@ -127,6 +180,14 @@ async fn serve(
     let app = App::new(pipeline.clone(), databases, &keys, context::now, app::Settings::new(&url));
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
+    // It answers until the last: a stop that takes long is to be seen.
+    let observed = match for_metrics {
+        Some(listener) => {
+            ui::line(format!("metrics         http://{}/metrics", listener.local_addr()?));
+            tokio::spawn(app::serve(listener, metrics::router(pipeline.clone()), std::future::pending()))
+        }
+        None => tokio::spawn(std::future::ready(())),
+    };
     announce(&url, &keys, charter.as_ref());
 
     let mut lost = false;
@@ -141,6 +202,7 @@ async fn serve(
     };
     app::serve(listener, router(app), stop).await;
     pipeline.shutdown().await;
+    observed.abort();
     if lost {
         Err(Error::new("the database's server ended; see postgres.log, and start the service again"))
     } else {
@@ -148,8 +210,15 @@ async fn serve(
     }
 }
 
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(format!("cannot listen on {address}: {error}; choose another address with {flag}"))
+    })
+}
+
 /// How to connect as each role.
-struct Connections {
+pub(crate) struct Connections {
+    transport: Transport,
     service: Config,
     read: Config,
     agency: Config,
@@ -162,6 +231,7 @@ impl Connections {
     fn embedded(server: &Embedded) -> Connections {
         let config = |role: &str| server.config(role, DATABASE);
         Connections {
+            transport: Transport::Sockets,
             service: config("safeconduct_service"),
             read: config("safeconduct_read"),
             agency: config("safeconduct_agency"),
@@ -171,7 +241,7 @@ impl Connections {
     }
 
     /// What is not given is the service's own, under the role's name.
-    fn external(args: &ServeArgs, service: Config) -> Result<Connections> {
+    fn external(args: &DatabaseArgs, service: Config) -> Result<Connections> {
         let as_role = |role: &str| {
             let mut config = service.clone();
             config.user(role);
@@ -180,6 +250,7 @@ impl Connections {
         let read = url(args.read_url.as_deref(), "SAFECONDUCT_READ_URL")?;
         let agency = url(args.agency_url.as_deref(), "SAFECONDUCT_AGENCY_URL")?;
         Ok(Connections {
+            transport: transport(args)?,
             read: read.unwrap_or_else(|| as_role("safeconduct_read")),
             agency: agency.unwrap_or_else(|| as_role("safeconduct_agency")),
             admin: url(args.admin_url.as_deref(), "SAFECONDUCT_ADMIN_URL")?,
@@ -189,14 +260,19 @@ impl Connections {
     }
 
     /// Makes the database, if it is ours to make, and migrates it, if we may.
-    async fn prepare(&self, is_embedded: bool) -> Result<()> {
-        if let Some(maintenance) = self.maintenance.as_ref().filter(|_| is_embedded) {
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        if let Some(maintenance) = &self.maintenance {
             migrate::ensure_database(maintenance, DATABASE).await.map_err(explained)?;
         }
         if let Some(admin) = &self.admin {
-            migrate::migrate_at(admin).await.map_err(explained)?;
+            migrate::migrate_at(&self.transport, admin).await.map_err(explained)?;
         }
         Ok(())
+    }
+
+    /// The pools; nothing is connected yet.
+    pub(crate) fn databases(&self) -> Result<Databases> {
+        Databases::new(&self.transport, |role| self.config(role), PoolSizes::default()).map_err(explained)
     }
 
     fn config(&self, role: &str) -> Config {
@@ -209,6 +285,19 @@ impl Connections {
             config.options(READ_LIMITS);
         }
         config
+    }
+}
+
+/// How a server on the network is reached.
+fn transport(args: &DatabaseArgs) -> Result<Transport> {
+    match &args.database_ca {
+        Some(path) => {
+            let pem = std::fs::read(path)
+                .map_err(|error| Error::new(format!("cannot read {}: {error}", shown(path))))?;
+            Transport::tls(&pem).map_err(|error| Error::new(format!("{}: {}", shown(path), explained(error))))
+        }
+        None if args.allow_plain_text => Ok(Transport::PlainText),
+        None => Ok(Transport::Sockets),
     }
 }
 
@@ -238,9 +327,9 @@ async fn charter(databases: &Databases) -> Result<Option<CharterState>> {
 
 /// The founding record's origin; before there is one, the flag's, or a name that no other ledger has.
 fn origin(flag: Option<&Token>, charter: Option<&CharterState>, key: &PublicKey) -> Result<Token> {
-    match (flag, charter.map(|state| &state.charter.origin)) {
+    match (flag, charter.map(CharterState::origin)) {
         (Some(flag), Some(founded)) if flag != founded => {
-            Err(Error::new(format!("this ledger was founded with the origin {founded}, not {flag}")))
+            Err(Error::new(format!("this ledger has the origin {founded}, not {flag}")))
         }
         (_, Some(founded)) => Ok(founded.clone()),
         (Some(flag), None) => Ok(flag.clone()),
@@ -306,15 +395,18 @@ async fn gone(server: Option<&mut Embedded>) {
     }
 }
 
-fn log_to_stderr() {
+pub(crate) fn log_to_stderr(traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_env("SAFECONDUCT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
+    let log = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    // A line says all that it has to say; the spans around it are for traces.
+    let log = log.with_current_span(false).with_span_list(false).with_filter(filter);
+    let all = tracing_subscriber::registry().with(traces.map(Traces::layer)).with(log);
     // Another one is there already where the service runs beside something else in one process.
-    let _ = log.with_writer(std::io::stderr).try_init();
+    let _ = all.try_init();
 }
 
 /// An error with its causes, each once.
-fn explained(error: impl std::error::Error) -> Error {
+pub(crate) fn explained(error: impl std::error::Error) -> Error {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use signing::digest::Digest;
 use tokio_postgres::types::ToSql;
 
+use crate::error::StoreError;
 use crate::log::{Head, signed};
+use crate::packed;
 use crate::rows::{Report, Rows, Tables, amount, fund_kind, screening};
 
 const RECORDS: &str = "INSERT INTO records (position, kind, keyid, payload, signature) \
@@ -21,7 +23,7 @@ const POSTINGS: &str = "INSERT INTO postings (entry, line, action, account, fund
     SELECT entry, line, action, account, fund, currency, amount::numeric, hold \
     FROM unnest($1::bigint[], $2::smallint[], $3::\"char\"[], $4::text[], $5::text[], $6::text[], $7::text[], \
         $8::text[]) AS p (entry, line, action, account, fund, currency, amount, hold)";
-const ENTITIES: &str = "INSERT INTO entities (key, value) SELECT * FROM unnest($1::text[], $2::text[]) \
+const ENTITIES: &str = "INSERT INTO entities (key, value) SELECT * FROM unnest($1::text[], $2::bytea[]) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const ENTITIES_ENDED: &str = "DELETE FROM entities WHERE key = ANY($1::text[])";
 const INSTRUCTIONS: &str = "INSERT INTO instructions (signer, id, digest, position, not_after) \
@@ -100,12 +102,19 @@ fn column<T, C>(rows: impl IntoIterator<Item = T>, cell: impl Fn(T) -> C) -> Vec
 }
 
 /// The statements that write a group, in order. With `tell`, other processes are notified of the new head.
-pub(crate) fn statements(rows: Rows, before: &Head, after: &Head, tell: bool) -> Vec<Statement> {
+pub(crate) fn statements(
+    rows: Rows,
+    before: &Head,
+    after: &Head,
+    tell: bool,
+) -> Result<Vec<Statement>, StoreError> {
     let Rows { first, recorded_at, records, postings, entities, instructions, tables, .. } = rows;
     let Tables { funds, cases, disbursements, statement_lines, reports } = tables;
+    let payloads: Vec<Vec<u8>> =
+        records.payloads.iter().map(|payload| packed::pack(payload)).collect::<Result<_, _>>()?;
     let mut all = vec![Statement::of(
         RECORDS,
-        columns![signed(first), records.kinds, records.keys, records.payloads, records.signatures],
+        columns![signed(first), records.kinds, records.keys, payloads, records.signatures],
     )];
     if !funds.is_empty() {
         let list = columns![
@@ -134,7 +143,7 @@ pub(crate) fn statements(rows: Rows, before: &Head, after: &Head, tell: bool) ->
         match value {
             Some(value) => {
                 keys.push(key);
-                values.push(value);
+                values.push(packed::pack(value.as_bytes())?);
             }
             None => ended.push(key),
         }
@@ -213,7 +222,7 @@ pub(crate) fn statements(rows: Rows, before: &Head, after: &Head, tell: bool) ->
     if tell {
         all.push(Statement::of(TELL, vec![]));
     }
-    all
+    Ok(all)
 }
 
 fn of_reports(reports: &BTreeMap<Digest, Report>) -> Vec<Statement> {

@@ -24,9 +24,12 @@
 //! A service killed with -9 leaves its server running. The next start takes the lock, which the kernel released, and
 //! stops that server first: it is known by its working directory, never by the number in a pid file alone.
 //!
+//! Backups are [`Archive`]'s.
+//!
 //! Linux only (`/proc`). `start` and `stop` block: call them outside the asynchronous part of the program.
 
 mod accounts;
+mod archive;
 mod leftover;
 
 use std::ffi::OsString;
@@ -41,6 +44,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio_postgres::Config;
+
+pub use self::archive::{Archive, Target};
 
 use self::accounts::Accounts;
 use self::leftover::{remove_stale, remove_unfinished, send, stop_stale};
@@ -85,6 +90,12 @@ pub enum EmbeddedError {
     NotPrivate { path: PathBuf, account: String },
     #[error("initdb could not make the cluster: {0}")]
     Initdb(String),
+    #[error("{program} failed: {said}")]
+    Tool { program: &'static str, said: String },
+    #[error("{} has no base backup{}", .0.display(), if *.1 { " that was complete by then" } else { "" })]
+    NoBase(PathBuf, bool),
+    #[error("{} is not empty: restore into a new directory", .0.display())]
+    NotEmpty(PathBuf),
     #[error("PostgreSQL did not start ({status}); its log ends with\n{log}")]
     Exited { status: ExitStatus, log: String },
     #[error("PostgreSQL is not ready after {} s; its log ends with\n{log}", START_LIMIT.as_secs())]
@@ -124,8 +135,10 @@ fn is_server(bin: &Path) -> bool {
 }
 
 /// What a server may be given to work with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Where it archives its WAL, so that what is in a base backup can be brought to any later time; see [`Archive`].
+    pub archive: Option<Archive>,
     /// Memory for cached pages.
     pub shared_buffers_mb: u32,
     /// How many connections it accepts.
@@ -134,7 +147,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { shared_buffers_mb: 128, max_connections: 100 }
+        Settings { archive: None, shared_buffers_mb: 128, max_connections: 100 }
     }
 }
 
@@ -164,10 +177,29 @@ impl Embedded {
         accounts.admit(&data_dir, &bin)?;
 
         let cluster = make_cluster(&bin, &data_dir, &accounts)?;
+        let archiving = match &settings.archive {
+            Some(archive) => archive.open(&accounts)?,
+            None => vec![],
+        };
+        Embedded::launch(&bin, &data_dir, cluster, lock, &accounts, &settings, archiving, START_LIMIT)
+    }
+
+    /// Runs the server on a cluster that is there, and returns when it takes writes.
+    #[allow(clippy::too_many_arguments, reason = "the one way in which a server is run, for two callers")]
+    fn launch(
+        bin: &Path,
+        data_dir: &Path,
+        cluster: PathBuf,
+        lock: File,
+        accounts: &Accounts,
+        settings: &Settings,
+        further: Vec<OsString>,
+        limit: Duration,
+    ) -> Result<Embedded, EmbeddedError> {
         stop_stale(&cluster)?;
-        let socket = make_socket_dir(&data_dir, &accounts)?;
+        let socket = make_socket_dir(data_dir, accounts)?;
         remove_stale(&socket.join(SOCKET_LOCK_NAME))?;
-        accounts.write_access(&data_dir)?;
+        accounts.write_access(data_dir)?;
 
         let log_path = data_dir.join("postgres.log");
         let log = File::options().append(true).create(true).mode(0o600).open(&log_path);
@@ -175,15 +207,15 @@ impl Embedded {
         let log_start = log.metadata().map_err(io_at("read", &log_path))?.len();
         let mut command = accounts.command(bin.join("postgres"));
         command.arg("-D").arg(&cluster);
-        for setting in server_settings(&data_dir, &socket, settings) {
+        for setting in server_settings(data_dir, &socket, settings).into_iter().chain(further) {
             command.arg("-c").arg(setting);
         }
         // Its own process group: an interrupt from the terminal is the service's to handle, and it stops us in order.
         command.process_group(0).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().map_err(io_at("run the server of", &bin))?;
+        let child = command.spawn().map_err(io_at("run the server of", bin))?;
 
         let mut server = Embedded { child, cluster, socket, _lock: lock };
-        server.wait_ready(&log_path, log_start)?;
+        server.wait_ready(&log_path, log_start, limit)?;
         Ok(server)
     }
 
@@ -225,8 +257,8 @@ impl Embedded {
         Ok(())
     }
 
-    fn wait_ready(&mut self, log: &Path, log_start: u64) -> Result<(), EmbeddedError> {
-        let deadline = Instant::now() + START_LIMIT;
+    fn wait_ready(&mut self, log: &Path, log_start: u64, limit: Duration) -> Result<(), EmbeddedError> {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.try_wait().map_err(io_at("wait for", &self.cluster))? {
                 return Err(EmbeddedError::Exited { status, log: log_tail(log, log_start) });
@@ -250,7 +282,7 @@ impl Drop for Embedded {
 }
 
 /// All that matters is set here, where neither `postgresql.conf` nor ALTER SYSTEM can override it.
-fn server_settings(data_dir: &Path, socket: &Path, settings: Settings) -> Vec<OsString> {
+fn server_settings(data_dir: &Path, socket: &Path, settings: &Settings) -> Vec<OsString> {
     let path = |name: &str, path: &Path| {
         let mut setting = OsString::from(name);
         setting.push(path);
@@ -270,6 +302,8 @@ fn server_settings(data_dir: &Path, socket: &Path, settings: Settings) -> Vec<Os
         "fsync=on",
         "full_page_writes=on",
         "synchronous_commit=on",
+        // Memory is never writable and executable at once, so that the service may be confined to that.
+        "jit=off",
         "timezone=UTC",
         "log_timezone=UTC",
         "log_destination=stderr",
@@ -336,12 +370,17 @@ fn make_cluster(bin: &Path, data_dir: &Path, accounts: &Accounts) -> Result<Path
     Ok(cluster)
 }
 
-fn make_socket_dir(data_dir: &Path, accounts: &Accounts) -> Result<PathBuf, EmbeddedError> {
-    let mut socket = data_dir.join("socket");
-    if socket.as_os_str().len() + SOCKET_NAME.len() > SOCKET_PATH_MAX_BYTES {
-        let meta = fs::metadata(data_dir).map_err(io_at("read", data_dir))?;
-        socket = PathBuf::from(format!("/tmp/safeconduct-{:x}-{:x}", meta.dev(), meta.ino()));
+fn socket_dir(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
+    let socket = data_dir.join("socket");
+    if socket.as_os_str().len() + SOCKET_NAME.len() <= SOCKET_PATH_MAX_BYTES {
+        return Ok(socket);
     }
+    let meta = fs::metadata(data_dir).map_err(io_at("read", data_dir))?;
+    Ok(PathBuf::from(format!("/tmp/safeconduct-{:x}-{:x}", meta.dev(), meta.ino())))
+}
+
+fn make_socket_dir(data_dir: &Path, accounts: &Accounts) -> Result<PathBuf, EmbeddedError> {
+    let socket = socket_dir(data_dir)?;
     make_private_dir(&socket)?;
     let owner = || fs::symlink_metadata(&socket).map_err(io_at("read", &socket));
     if owner()?.uid() == accounts.service.uid {
@@ -444,6 +483,7 @@ pub(crate) mod tests {
             ("fsync", "on"),
             ("synchronous_commit", "on"),
             ("data_checksums", "on"),
+            ("jit", "off"),
             ("listen_addresses", ""),
             ("shared_buffers", "128MB"),
         ] {

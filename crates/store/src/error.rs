@@ -15,9 +15,18 @@ pub enum StoreError {
     /// The connection is gone.
     #[error("the connection to the database is gone")]
     Gone,
+    /// The server did not answer in time.
+    #[error("the database does not answer")]
+    Silent,
+    /// The wait for a standby was cancelled: what was committed may be lost with the primary.
+    #[error("it is not known whether a standby has what was committed")]
+    NotReplicated,
     /// A statement was not prepared on this connection.
     #[error("a statement was not prepared on this connection")]
     NotPrepared,
+    /// What is to be stored could not be packed.
+    #[error("what is to be stored could not be packed")]
+    Packing(#[from] std::io::Error),
     /// The database holds what the service never wrote there.
     #[error("the table {table} holds what the service never wrote: {problem}")]
     Corrupt {
@@ -33,7 +42,7 @@ pub enum StoreError {
 pub enum Fault {
     /// The connection or the server is gone, or too busy: the same may work on a new connection.
     Lost,
-    /// The server only reads: it is a standby, or was one when this connection was made.
+    /// The server is not the primary that was seen last: it is a standby, or older.
     Standby,
     /// A constraint refused the data, by name. After the rules have decided, that is a fault of this program.
     Refused {
@@ -54,8 +63,10 @@ impl StoreError {
                 _ => return Fault::Other,
             },
             StoreError::Database(error) => error,
-            StoreError::Gone => return Fault::Lost,
-            StoreError::NotPrepared | StoreError::Corrupt { .. } => return Fault::Other,
+            StoreError::Gone | StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
+            StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
+                return Fault::Other;
+            }
         };
         let Some(refused) = error.as_db_error() else {
             // Without an answer of the server only the connection can have failed, or the encoding of a parameter.
@@ -67,7 +78,8 @@ impl StoreError {
         };
         let code = refused.code();
         match code.code().get(..2) {
-            Some("08" | "53" | "57" | "40") => Fault::Lost,
+            // Connections, resources, an operator, a lost race; 58 is the system below, such as its disk.
+            Some("08" | "53" | "57" | "58" | "40") => Fault::Lost,
             Some("23") => {
                 Fault::Refused { constraint: refused.constraint().unwrap_or("(unnamed)").to_owned() }
             }
@@ -103,6 +115,7 @@ fn is_of_connection(error: &tokio_postgres::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Transport;
     use crate::embedded::tests::{TestDir, connect};
     use crate::embedded::{Embedded, find_server};
     use crate::pool::{Databases, PoolSizes};
@@ -132,11 +145,12 @@ mod tests {
         assert_eq!(fault("SELECT pg_terminate_backend(pg_backend_pid())").await, Fault::Lost);
         assert_eq!(fault("SELECT 1").await, Fault::Lost);
 
-        let databases = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        let databases =
+            Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
         assert!(databases.read().await.is_ok());
         assert_eq!(databases.session().await.unwrap().epoch().timeline, 1);
         server.stop().unwrap();
-        let nowhere = Databases::new(|_| config.clone(), PoolSizes::default()).unwrap();
+        let nowhere = Databases::new(&Transport::Sockets, |_| config.clone(), PoolSizes::default()).unwrap();
         assert_eq!(nowhere.read().await.unwrap_err().fault(), Fault::Lost);
         assert_eq!(nowhere.session().await.unwrap_err().fault(), Fault::Lost);
     }

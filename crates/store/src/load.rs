@@ -21,6 +21,7 @@ use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use crate::error::StoreError;
 use crate::log::{self, Head};
+use crate::packed;
 use crate::pool::Databases;
 
 const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
@@ -102,7 +103,8 @@ impl Loader {
         let names: Vec<&str> = wanted.entities.keys().map(String::as_str).collect();
         let rows = client.query(&self.entities, &[&names]).await?;
         let entity = |row: Row| {
-            let (name, json): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let name: String = row.try_get(0)?;
+            let json = entity_json(row.try_get(1)?)?;
             let key = wanted.entities.get(&name);
             let key =
                 key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
@@ -221,8 +223,9 @@ fn instruction(row: Row) -> Result<(Key, Entity), StoreError> {
 
 fn head(row: Row) -> Result<(Key, Entity), StoreError> {
     let size = unsigned("records", row.try_get(0)?)?;
-    let payload: &[u8] = row.try_get(1)?;
-    let group: Group = signing::canonical::decode(payload)
+    let payload = packed::unpack(row.try_get(1)?)
+        .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
+    let group: Group = signing::canonical::decode(&payload)
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
     Ok((Key::Head(size), Entity::Head(HeadState { root: group.root, recorded_at: group.recorded_at })))
 }
@@ -244,6 +247,12 @@ pub fn balance(row: &Row) -> Result<(BalanceKey, Balance), StoreError> {
         money(row.try_get(3)?).ok_or_else(|| corrupt("an amount that its currency does not have"))?;
     let held = money(row.try_get(4)?).ok_or_else(|| corrupt("a hold that its currency does not have"))?;
     Ok((key, Balance { amount, held }))
+}
+
+/// The JSON of an entity's row.
+pub fn entity_json(packed: &[u8]) -> Result<String, StoreError> {
+    let json = packed::unpack(packed).map_err(|error| StoreError::corrupt("entities", error))?;
+    String::from_utf8(json).map_err(|error| StoreError::corrupt("entities", error))
 }
 
 pub(crate) fn unsigned(table: &'static str, number: i64) -> Result<u64, StoreError> {

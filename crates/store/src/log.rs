@@ -12,6 +12,7 @@ use translog::tree::Frontier;
 
 use crate::error::StoreError;
 use crate::load::{time, unsigned};
+use crate::packed;
 use ledger::time::Timestamp;
 
 /// The end of the log.
@@ -29,8 +30,15 @@ pub struct Head {
     pub forked: bool,
 }
 
-/// The columns that [`head_of`] reads.
-pub(crate) const HEAD_COLUMNS: &str = "size, root, frontier, recorded_at, forked";
+/// The head, and what [`head_of`] reads.
+pub(crate) const HEAD: &str = "SELECT size, root, frontier, recorded_at, forked FROM head";
+/// What [`envelopes_of`] reads.
+pub(crate) const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM records \
+    WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
+/// Stores a checkpoint.
+pub(crate) const CHECKPOINT: &str = "WITH stored AS ( \
+        INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
+    SELECT pg_notify('safeconduct_checkpoint', ''), set_config('synchronous_commit', 'off', true)";
 
 pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
     let corrupt = |problem: String| StoreError::corrupt("head", problem);
@@ -51,7 +59,7 @@ pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
 
 /// The head as it was committed last.
 pub async fn head(client: &Client) -> Result<Head, StoreError> {
-    let rows = client.query_typed(&format!("SELECT {HEAD_COLUMNS} FROM head"), &[]).await?;
+    let rows = client.query_typed(HEAD, &[]).await?;
     head_of(rows.first().ok_or_else(|| StoreError::corrupt("head", "no row"))?)
 }
 
@@ -61,7 +69,7 @@ fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
     let kind = Kind::of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
     Ok(Envelope {
         payload_type: kind.payload_type().to_owned(),
-        payload: row.try_get(first + 2)?,
+        payload: packed::unpack(row.try_get(first + 2)?).map_err(|_| corrupt("a payload that is none"))?,
         key_id: KeyId(Digest::try_from(key).map_err(|_| corrupt("a key id that is none"))?),
         signature: Signature(signature.try_into().map_err(|_| corrupt("a signature that is none"))?),
     })
@@ -69,19 +77,10 @@ fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
 
 /// The envelopes from position `from` on, `limit` at most, as long as they are before `to`; in order and without a gap.
 pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Envelope>, StoreError> {
-    const SQL: &str = "SELECT position, kind, keyid, payload, signature FROM records \
-                       WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
     let (first, end, most) = (signed(from), signed(to), i64::from(limit));
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&first, Type::INT8), (&end, Type::INT8), (&most, Type::INT8)];
-    let rows = client.query_typed(SQL, &parameters).await?;
-    let mut envelopes = Vec::with_capacity(rows.len());
-    for (position, row) in (from..).zip(&rows) {
-        if unsigned("records", row.try_get(0)?)? != position {
-            return Err(StoreError::corrupt("records", format!("position {position} is missing")));
-        }
-        envelopes.push(envelope_of(row, 1)?);
-    }
+    let envelopes = envelopes_of(&client.query_typed(RECORDS, &parameters).await?, from)?;
     let asked = to.saturating_sub(from).min(u64::from(limit));
     if envelopes.len() as u64 == asked {
         Ok(envelopes)
@@ -93,7 +92,23 @@ pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Resul
 /// The leaf hashes of a range of positions, computed from the envelopes, `limit` at most.
 pub async fn leaf_hashes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
     let envelopes = envelopes(client, from, to, limit).await?;
-    Ok(envelopes.iter().map(|envelope| translog::tree::leaf_hash(&envelope.encode())).collect())
+    Ok(envelopes.iter().map(leaf_hash).collect())
+}
+
+/// The envelopes of rows from a position on, without a gap.
+pub(crate) fn envelopes_of(rows: &[Row], from: u64) -> Result<Vec<Envelope>, StoreError> {
+    let mut envelopes = Vec::with_capacity(rows.len());
+    for (position, row) in (from..).zip(rows) {
+        if unsigned("records", row.try_get(0)?)? != position {
+            return Err(StoreError::corrupt("records", format!("position {position} is missing")));
+        }
+        envelopes.push(envelope_of(row, 1)?);
+    }
+    Ok(envelopes)
+}
+
+pub(crate) fn leaf_hash(envelope: &Envelope) -> Digest {
+    translog::tree::leaf_hash(&envelope.encode())
 }
 
 /// The record at a position, parsed.
@@ -122,19 +137,6 @@ pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, St
     let row = client.query_opt(SQL, &[]).await?;
     row.map(|row| Ok(SignedHead { size: unsigned("checkpoints", row.try_get(0)?)?, note: row.try_get(1)? }))
         .transpose()
-}
-
-/// Stores a checkpoint and tells everybody. Storing the same one again changes nothing.
-///
-/// It does not wait for the disk: the register remembers the latest checkpoint, and its publisher stores it again.
-pub async fn store_checkpoint(client: &Client, head: &SignedHead) -> Result<(), StoreError> {
-    const SQL: &str = "WITH stored AS ( \
-            INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
-        SELECT pg_notify('safeconduct_checkpoint', ''), set_config('synchronous_commit', 'off', true)";
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&signed(head.size), Type::INT8), (&head.note, Type::TEXT)];
-    client.query_typed(SQL, &parameters).await?;
-    Ok(())
 }
 
 /// A complete tile.
@@ -189,6 +191,12 @@ pub async fn tile(client: &Client, id: TileId) -> Result<Vec<Digest>, StoreError
 /// Records for every process that the log does not extend what was published: from now on nothing is appended.
 pub async fn mark_forked(client: &Client) -> Result<(), StoreError> {
     client.execute("UPDATE head SET forked = true", &[]).await?;
+    Ok(())
+}
+
+/// Takes that back, where the log goes on under another origin.
+pub async fn unmark_forked(client: &Client) -> Result<(), StoreError> {
+    client.execute("UPDATE head SET forked = false", &[]).await?;
     Ok(())
 }
 

@@ -1,9 +1,13 @@
 //! Brings a database to the schema of `migrations/`, which this program carries. Not the schema itself, and not the
 //! roles' passwords.
 
+use std::time::Duration;
+
 pub use tokio_postgres::Config;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
+
+use crate::connect::{Fence, Target, Transport, TransportError, Wanted};
 
 mod sql {
     refinery::embed_migrations!("../../migrations");
@@ -11,6 +15,9 @@ mod sql {
 
 /// The advisory lock that the migrations of one database take turns on.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"migrate\0");
+
+/// How long a server may take to answer at all.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// Why a database could not be made or migrated.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +27,10 @@ pub enum MigrateError {
     Create { name: String, source: tokio_postgres::Error },
     #[error("cannot connect in order to migrate the database")]
     Connect(#[source] tokio_postgres::Error),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("the database does not answer")]
+    Silent,
     #[error("cannot take turns with other migrations")]
     Lock(#[source] tokio_postgres::Error),
     #[error("cannot migrate the database")]
@@ -38,11 +49,12 @@ pub async fn migrate(admin: &mut Client) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// As [`migrate`], on a connection of its own.
-pub async fn migrate_at(admin: &Config) -> Result<(), MigrateError> {
-    let (mut client, connection) = admin.connect(NoTls).await.map_err(MigrateError::Connect)?;
-    tokio::spawn(connection);
-    migrate(&mut client).await
+/// As [`migrate`], on a connection of its own to the newest primary.
+pub async fn migrate_at(transport: &Transport, admin: &Config) -> Result<(), MigrateError> {
+    let target = Target::new(admin, transport, Wanted::Primary, &Fence::new())?;
+    let connected = tokio::time::timeout(CONNECT, target.connect()).await;
+    let mut link = connected.map_err(|_| MigrateError::Silent)?.map_err(MigrateError::Connect)?;
+    migrate(&mut link.client).await
 }
 
 /// Makes the database `name` if it is not there, in UTF-8 and ordered by bytes wherever it runs. `admin` connects to

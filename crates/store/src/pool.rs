@@ -3,22 +3,26 @@
 //! A role sees and changes only what the schema grants it; which pool a query runs on is therefore a part of its
 //! authorisation, and pools never share connections.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Config, NoTls};
+use deadpool_postgres::{
+    Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, Error};
 
+use crate::connect::{Fence, Target, Transport, TransportError, Wanted};
 use crate::error::StoreError;
+use crate::follower::Follower;
+use crate::register::Epoch;
 use crate::session::Session;
 use crate::writer::Writer;
 
 /// How long a request waits for a connection.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long a server over TCP may be silent before it is asked whether it is there, and how often.
-const SILENCE: Duration = Duration::from_secs(10);
-const ASKS: u32 = 3;
-/// How long it may leave what was sent to it unacknowledged. The kernel's own patience is hours.
-const UNHEARD: Duration = Duration::from_secs(20);
+/// How long a connection takes to be made, among several hosts of which some are silent.
+const CREATE: Duration = Duration::from_secs(8);
 
 /// How many connections each pool may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct PoolSizes {
     pub service: usize,
     /// For reads by officers and auditors.
     pub read: usize,
-    /// For reads by agencies, under row-level security.
+    /// For reads by agencies, under row-level security, and as many to write them down.
     pub agency: usize,
 }
 
@@ -40,41 +44,76 @@ impl Default for PoolSizes {
 /// The database of one ledger, as the roles of the service see it. Clones share the pools.
 #[derive(Debug, Clone)]
 pub struct Databases {
-    config: Config,
+    primary: Target,
+    fence: Fence,
     service: Pool,
     read: Pool,
     agency: Pool,
+    agency_log: Pool,
+}
+
+/// Why there are no pools.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each one is")]
+pub enum PoolsError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("cannot make a pool of connections")]
+    Pool(#[from] deadpool_postgres::BuildError),
 }
 
 impl Databases {
-    /// The pools; nothing is connected yet. `config_for_role` says how to connect as a role, without TLS.
+    /// The pools; nothing is connected yet. `config_for_role` says how to connect as a role, to one host or to several.
     pub fn new(
+        transport: &Transport,
         config_for_role: impl Fn(&str) -> Config,
         sizes: PoolSizes,
-    ) -> Result<Databases, deadpool_postgres::BuildError> {
-        let config_for_role = |role: &str| {
-            let mut config = config_for_role(role);
-            // A network that loses every packet closes no connection: without these the writer would wait for ever.
-            config.keepalives_idle(SILENCE).keepalives_interval(SILENCE / 2).keepalives_retries(ASKS);
-            config.tcp_user_timeout(UNHEARD);
-            config
-        };
-        let pool = |role: &str, size: usize| {
+    ) -> Result<Databases, PoolsError> {
+        let fence = Fence::new();
+        let target = |role: &str, wanted| Target::new(&config_for_role(role), transport, wanted, &fence);
+        let pool = |role: &str, wanted, size: usize| {
             let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-            let manager = Manager::from_config(config_for_role(role), NoTls, recycling);
-            Pool::builder(manager)
+            let connector = Connector(target(role, wanted)?);
+            let manager = Manager::from_connect(Config::new(), connector, recycling);
+            let fence = fence.clone();
+            let is_current = Hook::sync_fn(move |_, metrics| {
+                if fence.is_newer_than(metrics.created) {
+                    return Err(HookError::message("there is a newer primary than when this was connected"));
+                }
+                Ok(())
+            });
+            let pool = Pool::builder(manager)
                 .max_size(size)
                 .runtime(Runtime::Tokio1)
                 .wait_timeout(Some(WAIT))
-                .create_timeout(Some(WAIT))
-                .build()
+                .create_timeout(Some(CREATE))
+                .pre_recycle(is_current)
+                .build();
+            Ok::<Pool, PoolsError>(pool?)
         };
         Ok(Databases {
-            config: config_for_role("safeconduct_service"),
-            service: pool("safeconduct_service", sizes.service)?,
-            read: pool("safeconduct_read", sizes.read)?,
-            agency: pool("safeconduct_agency", sizes.agency)?,
+            primary: target("safeconduct_service", Wanted::Primary)?,
+            service: pool("safeconduct_service", Wanted::Primary, sizes.service)?,
+            read: pool("safeconduct_read", Wanted::Primary, sizes.read)?,
+            agency: pool("safeconduct_agency", Wanted::Reader, sizes.agency)?,
+            agency_log: pool("safeconduct_service", Wanted::Primary, sizes.agency)?,
+            fence,
         })
+    }
+
+    /// From now on, no server that is older than this is written to or read from.
+    pub fn saw(&self, epoch: &Epoch) {
+        self.fence.saw(epoch);
+    }
+
+    /// Whether a server of this epoch may still be used.
+    pub fn admits(&self, epoch: &Epoch) -> bool {
+        self.fence.admits(epoch)
+    }
+
+    /// Waits until a server of this epoch may not be used any more.
+    pub async fn overtakes(&self, epoch: &Epoch) {
+        self.fence.overtakes(epoch).await;
     }
 
     /// A connection as the service itself.
@@ -82,23 +121,51 @@ impl Databases {
         Ok(self.service.get().await?)
     }
 
-    /// A connection that reads everything.
+    /// A connection that reads everything, as it is now.
     pub async fn read(&self) -> Result<Object, StoreError> {
         Ok(self.read.get().await?)
     }
 
-    /// A connection that reads the rows of the agency that its transaction names.
+    /// A connection that reads the rows of the agency that its transaction names, on a standby where there is one.
     pub async fn agency(&self) -> Result<Object, StoreError> {
         Ok(self.agency.get().await?)
     }
 
-    /// A new connection of the service's role for one task, with the server's epoch.
+    /// A connection as the service itself, to write down what agencies read. It is not one that look-ups use, which need not
+    /// wait where such a write waits for a standby.
+    pub async fn agency_log(&self) -> Result<Object, StoreError> {
+        Ok(self.agency_log.get().await?)
+    }
+
+    /// A new connection of the service's role for one task, to the newest primary there is.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        Session::connect(&self.config, WAIT).await
+        let session = Session::connect(&self.primary, CREATE).await?;
+        self.fence.saw(session.epoch());
+        Ok(session)
+    }
+
+    /// A new connection for the task that follows the log.
+    pub async fn follower(&self) -> Result<Follower, StoreError> {
+        Follower::prepare(self.session().await?).await
     }
 
     /// A new connection for the task that appends groups.
     pub async fn writer(&self) -> Result<Writer, StoreError> {
         Writer::prepare(self.session().await?).await
+    }
+}
+
+/// Connects for a pool.
+struct Connector(Target);
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        Box::pin(async {
+            let link = self.0.connect().await?;
+            Ok((link.client, link.task))
+        })
     }
 }

@@ -1,14 +1,17 @@
 //! The publisher's register: one file, outside the database, that holds the last head a publisher vouched for and the
 //! newest epoch it saw. What the database may lose or take back in a failover, this file does not.
 //!
-//! Whoever holds the lock (`<path>.lock`) is the publisher; anybody may read. A write replaces the file as a whole and
-//! is on disk when it returns. The file carries its own digest, so that one damaged by hand or by a disk is called
-//! damaged, never taken for a missing one or for a forked log. Whether a new head extends the old one is for the
-//! publisher to check: nothing here does.
+//! Whoever holds the lock (`<path>.lock`) is the publisher; anybody may read. The file has two slots of fixed size, each a
+//! line of JSON filled up with blanks. A write goes over the older slot, in place, and is on disk when it returns: one
+//! sync of data, and no directory to sync, which is dozens of times faster than to replace the file. A crash in the midst
+//! of it leaves the newer slot as it was. Each slot carries its own digest, so that a file damaged by hand or by a disk
+//! is called damaged, never taken for a missing one or for a forked log. Whether a new head extends the old one is for
+//! the publisher to check: nothing here does.
 
 use std::cmp::Ordering;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -66,36 +69,100 @@ fn io_at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
     move |source| RegisterError::Io { action, path: path.to_owned(), source }
 }
 
+/// The bytes of a slot. A frontier of 64 hashes in hexadecimal takes half of it.
+const SLOT: usize = 8192;
+
+/// Whoever reads while two writes go by may find neither slot whole; not several times in a row.
+const TRIES: u32 = 5;
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    /// Goes up by one with each write; even ones are in the first slot.
+    sequence: u64,
     state: RegisterState,
-    /// Over the encoding of `state`.
+    /// Over the encodings of `sequence` and `state`.
     digest: Digest,
+}
+
+impl Stored {
+    fn of(sequence: u64, state: RegisterState) -> io::Result<Stored> {
+        let digest = Digest::of(&serde_json::to_vec(&(sequence, &state))?);
+        Ok(Stored { sequence, state, digest })
+    }
+
+    /// The bytes of its slot.
+    fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)?;
+        if bytes.len() >= SLOT {
+            return Err(io::Error::other("the state is larger than a slot"));
+        }
+        bytes.resize(SLOT - 1, b' ');
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// What a slot holds, if it is whole.
+    fn decode(slot: &[u8]) -> Option<Stored> {
+        let stored: Stored = serde_json::from_slice(slot).ok()?;
+        let again = Stored::of(stored.sequence, stored.state.clone()).ok()?;
+        let is_whole = again.digest == stored.digest && again.encode().is_ok_and(|bytes| bytes == slot);
+        is_whole.then_some(stored)
+    }
 }
 
 /// Reads the register at `path`, which need not be ours: `None` if there is no such file.
 pub fn read(path: &Path) -> Result<Option<RegisterState>, RegisterError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_at("read", path)(error)),
-    };
-    let damaged = |reason: String| RegisterError::Damaged { path: path.to_owned(), reason };
-    let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let whole = encode(&stored.state).map_err(io_at("encode", path))?;
-    if whole != bytes {
-        return Err(damaged("its digest does not match".to_owned()));
-    }
-    Ok(Some(stored.state))
+    Ok(newest(path)?.map(|stored| stored.state))
 }
 
-/// The bytes of the file: one line of JSON.
-fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
-    let digest = Digest::of(&serde_json::to_vec(state)?);
-    let mut bytes = serde_json::to_vec(&Stored { state: state.clone(), digest })?;
-    bytes.push(b'\n');
-    Ok(bytes)
+/// What a register's bytes say, or in which way they are damaged.
+pub fn parse(bytes: &[u8]) -> Result<RegisterState, &'static str> {
+    newest_in(bytes).map(|stored| stored.state)
+}
+
+/// The bytes of a file that is made anew.
+pub fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
+    let slots = [0, 1].map(|sequence| Stored::of(sequence, state.clone())?.encode());
+    let [first, second] = slots;
+    Ok([first?, second?].concat())
+}
+
+/// What is newest in the file.
+fn newest(path: &Path) -> Result<Option<Stored>, RegisterError> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_at("read", path)(error)),
+        };
+        match newest_in(&bytes) {
+            Ok(newest) => return Ok(Some(newest)),
+            Err(reason) if tries == 0 => {
+                return Err(RegisterError::Damaged { path: path.to_owned(), reason: reason.to_owned() });
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The newer of the slots that are whole: the other may be one that a crash left half written.
+fn newest_in(bytes: &[u8]) -> Result<Stored, &'static str> {
+    if bytes.len() != 2 * SLOT {
+        return Err("it has not the size of two slots");
+    }
+    let slots = bytes.chunks(SLOT).enumerate();
+    // A slot that stands in the other's place was copied there.
+    let whole =
+        slots.filter_map(|(place, slot)| Stored::decode(slot).filter(|stored| slot_of(stored) == place));
+    whole.max_by_key(|stored| stored.sequence).ok_or("neither slot is whole")
+}
+
+/// The place of a write among the slots.
+fn slot_of(stored: &Stored) -> usize {
+    usize::from(stored.sequence % 2 == 1)
 }
 
 /// The register, held: as long as this lives, no other process can write it.
@@ -130,16 +197,32 @@ impl Register {
 
     /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is.
     pub fn write(&self, state: &RegisterState) -> Result<(), RegisterError> {
-        let temporary = with_suffix(&self.path, ".new");
+        let before = match newest(&self.path) {
+            Ok(Some(before)) => before,
+            // Who writes over a damaged one has read it, and knows.
+            Ok(None) | Err(RegisterError::Damaged { .. }) => {
+                return self.create(state).map_err(io_at("create", &self.path));
+            }
+            Err(error) => return Err(error),
+        };
         let write = || {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&encode(state)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.path)?;
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            let after = Stored::of(before.sequence + 1, state.clone())?;
+            let file = File::options().write(true).open(&self.path)?;
+            file.write_all_at(&after.encode()?, (slot_of(&after) * SLOT) as u64)?;
+            file.sync_data()
         };
         write().map_err(io_at("write", &self.path))
+    }
+
+    /// Both slots of a file that appears as a whole, or not at all.
+    fn create(&self, state: &RegisterState) -> io::Result<()> {
+        let temporary = with_suffix(&self.path, ".new");
+        let file = File::create(&temporary)?;
+        file.write_all_at(&encode(state)?, 0)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
@@ -181,23 +264,60 @@ mod tests {
     }
 
     #[test]
-    fn no_damaged_file_is_taken_for_a_whole_or_a_missing_one() {
+    fn a_damaged_slot_is_never_taken_for_a_whole_one() {
         let dir = TestDir::new("damage");
         let path = dir.path().join("register.json");
-        Register::open(&path).unwrap().write(&state(7, 1)).unwrap();
+        let register = Register::open(&path).unwrap();
+        for size in [6, 7] {
+            register.write(&state(size, 1)).unwrap();
+        }
         let whole = fs::read(&path).unwrap();
-        let damaged = |bytes: &[u8]| {
+        let found = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            matches!(read(&path), Err(RegisterError::Damaged { .. }))
+            read(&path)
         };
-        for at in 0..whole.len() {
-            assert!(damaged(&whole[..at]), "cut at {at}");
+        let sequence = |bytes: &[u8]| Stored::decode(bytes).map(|stored| stored.sequence);
+        assert_eq!(whole.chunks(SLOT).map(sequence).collect::<Vec<_>>(), [Some(2), Some(1)]);
+        for at in (0..whole.len()).filter(|at| at % SLOT < 600 || at % SLOT > SLOT - 20) {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
-            assert!(damaged(&bytes), "changed at {at}");
+            // The other slot still says what it said.
+            let expected = if at < SLOT { 6 } else { 7 };
+            assert_eq!(found(&bytes).unwrap(), Some(state(expected, 1)), "changed at {at}");
+            bytes[(at + SLOT) % (2 * SLOT)] ^= 1;
+            assert!(matches!(found(&bytes), Err(RegisterError::Damaged { .. })), "changed twice at {at}");
         }
-        assert!(damaged(&[&whole[..], b"x"].concat()));
-        assert!(!damaged(&whole));
+        let swapped = [&whole[SLOT..], &whole[..SLOT]].concat();
+        for bytes in
+            [&whole[..0], &whole[..SLOT], &whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &swapped]
+        {
+            assert!(matches!(found(bytes), Err(RegisterError::Damaged { .. })), "{} bytes", bytes.len());
+        }
+        assert_eq!(found(&whole).unwrap(), Some(state(7, 1)));
+    }
+
+    /// A write that a crash cut short, wherever, leaves what was there before it, and the next one mends it.
+    #[test]
+    fn a_write_cut_short_leaves_the_state_before_it() {
+        let dir = TestDir::new("torn");
+        let path = dir.path().join("register.json");
+        let register = Register::open(&path).unwrap();
+        for size in [6, 7] {
+            register.write(&state(size, 1)).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        register.write(&state(8, 1)).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert_eq!(before[..SLOT], after[..SLOT], "the newer slot is not touched");
+        for cut in [0, 1, 20, 100, 300, SLOT - 1] {
+            let torn = [&after[..SLOT + cut], &before[SLOT + cut..]].concat();
+            fs::write(&path, &torn).unwrap();
+            // The blanks at the end are the same before and after.
+            let expected = if torn == after { 8 } else { 7 };
+            assert_eq!(read(&path).unwrap(), Some(state(expected, 1)), "cut at {cut}");
+            register.write(&state(8, 1)).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(state(8, 1)));
+        }
     }
 
     #[test]

@@ -1,15 +1,20 @@
-//! A connection that one task keeps: it knows which server it leads to, and it hears notifications.
+//! A connection that one task keeps: it knows which server it leads to, it hears notifications, and it never waits for
+//! ever.
 
-use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::Client;
 
+use crate::connect::{Link, Target};
 use crate::error::StoreError;
 use crate::register::Epoch;
+
+/// How long a round trip may take. The server's own limit on waiting for the head's lock is shorter, so whoever is over
+/// this is a server that hangs, or one whose standbys have all gone.
+const ROUND_TRIP: Duration = Duration::from_secs(40);
 
 /// What a session can be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,64 +27,30 @@ pub enum News {
 
 /// A connection of the service's role. Dropping it closes the connection.
 #[derive(Debug)]
-pub struct Session {
-    client: Client,
-    connection: JoinHandle<()>,
-    epoch: Epoch,
-    notified: Arc<Notify>,
-}
+pub struct Session(Link);
 
 impl Session {
-    pub(crate) async fn connect(config: &Config, limit: Duration) -> Result<Session, StoreError> {
-        let mut config = config.clone();
-        config.connect_timeout(limit);
-        let (client, mut connection) = config.connect(NoTls).await?;
-        let notified = Arc::new(Notify::new());
-        let heard = Arc::clone(&notified);
-        let connection = tokio::spawn(async move {
-            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                match message {
-                    Ok(AsyncMessage::Notification(_)) => heard.notify_one(),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection to the database ended");
-                        break;
-                    }
-                }
-            }
-            // Whoever waits for news finds the connection closed.
-            heard.notify_one();
-        });
-        let session =
-            Session { epoch: Epoch { system: String::new(), timeline: 0 }, client, connection, notified };
-        session.with_epoch().await
-    }
-
-    /// A writer that hangs must not keep the head's lock: the server ends its session.
-    async fn with_epoch(mut self) -> Result<Session, StoreError> {
+    pub(crate) async fn connect(target: &Target, limit: Duration) -> Result<Session, StoreError> {
+        // A writer that hangs must not keep the head's lock: the server ends its session. And what was committed is on a
+        // standby, where there is one that is waited for, whatever the database's own settings say.
         const LIMITS: &str = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '30s'; \
-                              SET statement_timeout = '120s'";
-        const EPOCH: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text, \
-                             pg_walfile_name(pg_current_wal_lsn())";
-        self.client.batch_execute(LIMITS).await?;
-        let row = self.client.query_one(EPOCH, &[]).await?;
-        let (system, file) = (row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?);
-        // The name of a WAL file begins with its timeline, in eight hexadecimal digits.
-        let timeline = file.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let timeline =
-            timeline.ok_or_else(|| StoreError::corrupt("pg_wal", format!("a file is named {file}")))?;
-        self.epoch = Epoch { system, timeline };
-        Ok(self)
+                              SET statement_timeout = '120s'; SET synchronous_commit = 'on'";
+        let connected = async {
+            let session = Session(target.connect().await?);
+            session.client().batch_execute(LIMITS).await?;
+            Ok(session)
+        };
+        tokio::time::timeout(limit, connected).await.unwrap_or(Err(StoreError::Silent))
     }
 
     /// The connection.
     pub fn client(&self) -> &Client {
-        &self.client
+        &self.0.client
     }
 
     /// Which server it leads to.
     pub fn epoch(&self) -> &Epoch {
-        &self.epoch
+        &self.0.epoch
     }
 
     /// From now on [`heard`](Session::heard) tells of this.
@@ -88,22 +59,55 @@ impl Session {
             News::Heads => "LISTEN safeconduct_head",
             News::Checkpoints => "LISTEN safeconduct_checkpoint",
         };
-        Ok(self.client.batch_execute(sql).await?)
+        Ok(self.client().batch_execute(sql).await?)
     }
 
     /// Notified when there is news, or the connection has ended.
     pub fn heard(&self) -> Arc<Notify> {
-        Arc::clone(&self.notified)
+        Arc::clone(&self.0.ears.notified)
     }
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client().is_closed()
     }
+
+    /// Returns when all that this session has seen is where a promoted standby has it; at once where the server waits for
+    /// no standby.
+    ///
+    /// A commit is seen by others only when its own wait for a standby is over. But that wait can have been cancelled, or
+    /// cut short by a crash of the server, and nobody sees how it ended but the session that waited. So this commits
+    /// something after it, which says nothing, and waits for that, however long it takes: a session that is given up in
+    /// such a wait stays with the server.
+    pub async fn replicated(&self) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
+                           WHERE current_setting('synchronous_standby_names') <> ''";
+        self.committed(async { Ok(self.client().batch_execute(SQL).await?) }).await
+    }
+
+    /// Runs what commits. A wait for a standby that was cancelled is a warning beside a success, and here an error, after
+    /// which this session is of no more use.
+    pub(crate) async fn committed<T>(
+        &self,
+        commit: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let done = commit.await?;
+        if self.0.ears.warned.load(Ordering::SeqCst) {
+            return Err(StoreError::NotReplicated);
+        }
+        Ok(done)
+    }
+}
+
+/// A server that does not answer is as good as lost.
+pub(crate) async fn within_limit<T>(
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(ROUND_TRIP, asked).await.unwrap_or(Err(StoreError::Silent))
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.connection.abort();
+        self.0.task.abort();
     }
 }

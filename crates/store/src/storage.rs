@@ -17,6 +17,7 @@ use signing::digest::Digest;
 use tokio::sync::Notify;
 
 use crate::error::StoreError;
+use crate::follower;
 use crate::load::{Loaded, Loader};
 use crate::log::{self, Head, SignedHead, StoredTile};
 use crate::pool::Databases;
@@ -68,6 +69,8 @@ pub trait Appender: Reader {
     fn roll_back(&self) -> Answer<'_, ()>;
     /// [`Writer::is_logged`].
     fn is_logged<'a>(&'a self, position: u64, signatures: &'a [Vec<u8>]) -> Answer<'a, bool>;
+    /// [`Writer::round_trips`].
+    fn round_trips(&self) -> u32;
     /// [`Writer::commit`].
     fn commit<'a>(
         &'a self,
@@ -84,12 +87,16 @@ pub trait Follower: Reader {
     fn heard(&self) -> Arc<Notify>;
     /// The record at a position.
     fn record(&self, position: u64) -> Answer<'_, Option<Record>>;
+    /// [`head_and_leaves`](follower::Follower::head_and_leaves).
+    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)>;
     /// The leaf hashes of a range of positions, `limit` at most.
     fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>>;
     /// Stores complete tiles.
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()>;
     /// The roots of complete tiles of one level.
     fn tile_roots(&self, level: u8, from: u64, to: u64) -> Answer<'_, Vec<Digest>>;
+    /// Returns when all that this connection has seen is where a promoted standby has it.
+    fn replicated(&self) -> Answer<'_, ()>;
     /// Stores a checkpoint and tells everybody.
     fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()>;
     /// Records that the log does not extend what was published.
@@ -100,7 +107,7 @@ pub trait Follower: Reader {
 pub trait Held: Send {
     /// What it holds.
     fn read(&self) -> Result<Option<RegisterState>, RegisterError>;
-    /// Replaces what it holds: see [`Register::write`].
+    /// Replaces what it holds: see [`Register::write`]. Where its caller goes away meanwhile, the lock is kept until it is over.
     fn write(&mut self, state: RegisterState) -> Later<'_, Result<(), RegisterError>>;
 }
 
@@ -132,7 +139,7 @@ impl Storage for Stored {
 
     fn follower(&self, news: News) -> Answer<'_, Box<dyn Follower>> {
         Box::pin(async move {
-            let session = self.databases.session().await?;
+            let session = self.databases.follower().await?;
             session.listen(news).await?;
             Ok(Box::new(session) as Box<dyn Follower>)
         })
@@ -147,13 +154,13 @@ impl Storage for Stored {
     }
 }
 
-impl Reader for Session {
+impl Reader for follower::Follower {
     fn epoch(&self) -> &Epoch {
-        self.epoch()
+        Session::epoch(self)
     }
 
     fn is_closed(&self) -> bool {
-        self.is_closed()
+        Session::is_closed(self)
     }
 
     fn head(&self) -> Answer<'_, Head> {
@@ -204,6 +211,10 @@ impl Appender for Writer {
         Box::pin(self.is_logged(position, signatures))
     }
 
+    fn round_trips(&self) -> u32 {
+        self.round_trips()
+    }
+
     fn commit<'a>(
         &'a self,
         rows: Rows,
@@ -215,9 +226,9 @@ impl Appender for Writer {
     }
 }
 
-impl Follower for Session {
+impl Follower for follower::Follower {
     fn heard(&self) -> Arc<Notify> {
-        self.heard()
+        Session::heard(self)
     }
 
     fn record(&self, position: u64) -> Answer<'_, Option<Record>> {
@@ -226,6 +237,14 @@ impl Follower for Session {
 
     fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>> {
         Box::pin(log::leaf_hashes(self.client(), from, to, limit))
+    }
+
+    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
+        Box::pin(self.head_and_leaves(from, limit))
+    }
+
+    fn replicated(&self) -> Answer<'_, ()> {
+        Box::pin(Session::replicated(self))
     }
 
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()> {
@@ -237,7 +256,7 @@ impl Follower for Session {
     }
 
     fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()> {
-        Box::pin(log::store_checkpoint(self.client(), head))
+        Box::pin(self.store_checkpoint(head))
     }
 
     fn mark_forked(&self) -> Answer<'_, ()> {

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use ledger::id::DisbursementId;
@@ -25,10 +26,10 @@ use tokio_postgres::{Client, Row, Statement};
 use crate::append;
 use crate::error::StoreError;
 use crate::load::{Loaded, Loader, time};
-use crate::log::{HEAD_COLUMNS, Head, head_of, signed};
+use crate::log::{HEAD, Head, head_of, signed};
 use crate::register::Epoch;
 use crate::rows::Rows;
-use crate::session::Session;
+use crate::session::{Session, within_limit};
 
 // Each statement after the lock has to see what was committed while it was waited for.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -52,7 +53,8 @@ pub enum CommitError {
     /// It was not.
     #[error("the group was not committed")]
     NotCommitted(#[source] StoreError),
-    /// The connection failed while it was being committed: only the head, read again, tells.
+    /// The connection failed while it was being committed, or the wait for a standby was cancelled: only the head, read
+    /// again, tells.
     #[error("whether the group was committed is not known")]
     Unknown(#[source] StoreError),
 }
@@ -65,24 +67,35 @@ pub struct Writer {
     lock: Statement,
     due: Statement,
     writes: HashMap<&'static str, Statement>,
+    /// Since the last group began.
+    round_trips: AtomicU32,
 }
 
 impl Writer {
     pub(crate) async fn prepare(session: Session) -> Result<Writer, StoreError> {
         let client = session.client();
-        let lock = client.prepare(&format!("SELECT {HEAD_COLUMNS} FROM head FOR UPDATE")).await?;
+        let lock = client.prepare(&format!("{HEAD} FOR UPDATE")).await?;
         let due = client.prepare(DUE).await?;
         let mut writes = HashMap::new();
         for sql in append::ALL {
             writes.insert(sql, client.prepare(sql).await?);
         }
         let loader = Loader::prepare(client).await?;
-        Ok(Writer { session, loader, lock, due, writes })
+        Ok(Writer { session, loader, lock, due, writes, round_trips: AtomicU32::new(0) })
     }
 
     /// Which server it writes to.
     pub fn epoch(&self) -> &Epoch {
         self.session.epoch()
+    }
+
+    /// How often the server was waited for since the last group began.
+    pub fn round_trips(&self) -> u32 {
+        self.round_trips.load(Ordering::Relaxed)
+    }
+
+    fn waits(&self) {
+        self.round_trips.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The connection, outside a transaction.
@@ -94,14 +107,18 @@ impl Writer {
     /// most is answered.
     pub async fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Result<Opened, StoreError> {
         let client = self.client();
+        self.round_trips.store(1, Ordering::Relaxed);
         let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
-        let (begun, head, due, loaded) = tokio::join!(
-            biased;
-            client.batch_execute(BEGIN),
-            client.query_one(&self.lock, &[]),
-            client.query(&self.due, &due_parameters),
-            self.loader.load(client, keys),
-        );
+        let asked = async {
+            Ok(tokio::join!(
+                biased;
+                client.batch_execute(BEGIN),
+                client.query_one(&self.lock, &[]),
+                client.query(&self.due, &due_parameters),
+                self.loader.load(client, keys),
+            ))
+        };
+        let (begun, head, due, loaded) = within_limit(asked).await?;
         begun?;
         let head = head_of(&head?)?;
         let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;
@@ -112,32 +129,41 @@ impl Writer {
     pub async fn all_due(&self, before: Timestamp) -> Result<Vec<(DisbursementId, Timestamp)>, StoreError> {
         const SQL: &str = "SELECT disbursement, expires FROM disbursements WHERE can_lapse AND expires < $1 \
                            ORDER BY expires, disbursement";
+        self.waits();
         let rows = self.client().query(SQL, &[&before.unix()]).await?;
         rows.iter().map(due_of).collect()
     }
 
     /// Loads further keys: one round trip.
     pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
-        self.loader.load(self.client(), keys).await
+        self.waits();
+        within_limit(self.loader.load(self.client(), keys)).await
     }
 
     /// Ends a group without a trace.
     pub async fn roll_back(&self) -> Result<(), StoreError> {
-        Ok(self.client().batch_execute("ROLLBACK").await?)
+        self.waits();
+        within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
     }
 
-    /// Whether the records from a position on have these signatures, all of them: another process's group at the same
-    /// place and in the same second begins with the very same record. Waits for any other writer first, and so for the server to
-    /// be done with a group whose connection was lost.
+    /// Whether the records from a position on have these signatures, all of them, and a standby has them too where the server
+    /// waits for one: another process's group at the same place and in the same second begins with the very same record. Waits
+    /// for any other writer first, and so for the server to be done with a group whose connection was lost.
     pub async fn is_logged(&self, position: u64, signatures: &[Vec<u8>]) -> Result<bool, StoreError> {
         const SQL: &str = "SELECT signature FROM records WHERE position >= $1 ORDER BY position LIMIT $2";
         let client = self.client();
-        client.batch_execute(BEGIN).await?;
-        client.query_one(&self.lock, &[]).await?;
-        let rows = client.query(SQL, &[&signed(position), &signed(signatures.len() as u64)]).await?;
-        client.batch_execute("ROLLBACK").await?;
-        let found = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?;
-        Ok(found == signatures)
+        let asked = async {
+            client.batch_execute(BEGIN).await?;
+            client.query_one(&self.lock, &[]).await?;
+            let rows = client.query(SQL, &[&signed(position), &signed(signatures.len() as u64)]).await?;
+            client.batch_execute("ROLLBACK").await?;
+            Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?)
+        };
+        let is_logged = within_limit(asked).await? == signatures;
+        if is_logged {
+            within_limit(self.session.replicated()).await?;
+        }
+        Ok(is_logged)
     }
 
     /// Writes a group and commits it: one round trip. `before` is the head that it follows; with `tell`, other processes
@@ -149,8 +175,9 @@ impl Writer {
         after: &Head,
         tell: bool,
     ) -> Result<(), CommitError> {
+        self.waits();
         let client = self.client();
-        let statements = append::statements(rows, before, after, tell);
+        let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
         let mut writes = Vec::with_capacity(statements.len());
         for statement in &statements {
             let write = self.write(statement).map_err(CommitError::NotCommitted)?;
@@ -163,15 +190,19 @@ impl Writer {
             return Err(CommitError::NotCommitted(error));
         }
         let commit = Sent::now(async { Ok(client.batch_execute("COMMIT").await?) }).await;
-        let mut written = Ok(());
-        for write in writes {
-            let result = write.result().await;
-            written = written.and(result);
-        }
-        match (written, commit.result().await) {
-            (Ok(()), Ok(())) => Ok(()),
-            (Err(error), _) if error.is_answer() => Err(CommitError::NotCommitted(error)),
-            (Err(error), _) | (Ok(()), Err(error)) => Err(CommitError::Unknown(error)),
+        let done = async {
+            let mut written = Ok(());
+            for write in writes {
+                let result = write.result().await;
+                written = written.and(result);
+            }
+            let committed = commit.result().await;
+            Ok((written, committed))
+        };
+        match within_limit(self.session.committed(done)).await {
+            Ok((Ok(()), Ok(()))) => Ok(()),
+            Ok((Err(error), _)) if error.is_answer() => Err(CommitError::NotCommitted(error)),
+            Ok((Err(error), _) | (Ok(()), Err(error))) | Err(error) => Err(CommitError::Unknown(error)),
         }
     }
 

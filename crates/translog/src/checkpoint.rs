@@ -86,6 +86,12 @@ impl Checkpoint {
         if signed { Ok(checkpoint) } else { Err(CheckpointError::Unsigned) }
     }
 
+    /// The same for a log that may have had several origins: whether it had this one is left to the caller.
+    pub fn parse_and_verify_any(text: &str, key: &PublicKey) -> Result<Self, CheckpointError> {
+        let origin = text.split('\n').next().unwrap_or_default();
+        Self::parse_and_verify(text, origin, key)
+    }
+
     fn parse_body(body: &str) -> Result<Self, CheckpointError> {
         let lines: Vec<_> = body.split_terminator('\n').collect();
         let [origin, size, root] = lines.as_slice() else {

@@ -154,6 +154,15 @@ fn a_key_is_enrolled_by_whoever_holds_it_once() {
     world.ok("karl", proposal);
 }
 
+/// The rules would take it, at the beginning of a group: but the service would sign that group under the old origin.
+#[test]
+fn no_service_takes_a_reopening() {
+    let world = World::new();
+    let checkpoint = world.get("karl", "/v1/checkpoint").text;
+    let act = Act::Reopen { checkpoint, continued: world.basis(), origin: id("tests.example/log/2") };
+    refuses(&world, "karl", Body::Proposal(Proposal { act }), "act_invalid", "the operator reopens a log");
+}
+
 #[test]
 fn a_founding_record_stands_alone() {
     let world = World::empty();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use disbursement_api::pipeline::{Settings, Unavailable};
 use signing::digest::Digest;
+use store::packed::pack;
 use store::register::{self, Register};
 use store::{hashes, log};
 use tests::cluster::{runtime, say};
@@ -69,6 +70,7 @@ fn a_register_that_is_gone_is_noticed_by_the_next_instruction() {
     prove(&mut world);
 }
 
+/// Nor read from.
 #[test]
 fn an_older_server_is_not_written_to() {
     let mut world = World::new();
@@ -80,20 +82,32 @@ fn an_older_server_is_not_written_to() {
     let mut newer = honest.clone();
     newer.epoch.timeline += 1;
     register.write(&newer).unwrap();
+    let is_fenced = |world: &World| {
+        unavailable(&post(world, std::slice::from_ref(&record), "each"), "stale_server");
+        unavailable(&world.get("karl", "/v1/checkpoint"), "stale_server");
+    };
     // While another process publishes.
     world.restart();
-    unavailable(&post(&world, &[record], "each"), "stale_server");
+    is_fenced(&world);
     drop(register);
-    halts(&world, &world.service, Unavailable::StaleServer);
+    let halts = |world: &World| {
+        until("a halt", || world.service.pipeline().halted() == Some(Unavailable::StaleServer));
+        is_fenced(world);
+    };
+    halts(&world);
     world.service.stop();
     let mut other = honest.clone();
     other.epoch.system = "1".to_owned();
     Register::open(&world.register).unwrap().write(&other).unwrap();
     world.restart();
-    halts(&world, &world.service, Unavailable::StaleServer);
+    halts(&world);
     world.service.stop();
     assert_eq!(register::read(&world.register).unwrap(), Some(other));
     assert_eq!(size(&world), before);
+    // With the honest register, it is the right one.
+    Register::open(&world.register).unwrap().write(&honest).unwrap();
+    world.restart();
+    world.accept(&post(&world, &[record], "each"));
     prove(&mut world);
 }
 
@@ -155,9 +169,10 @@ fn tiles_and_proofs_of_a_long_log() {
     for end in [700_u64, 65_700] {
         let begin = frontier.size();
         let bounds = [begin, end - 1].map(|position| i64::try_from(position).unwrap());
-        let sql = "INSERT INTO records SELECT n, 1, sha256('key'), int8send(n), sha256('a') || sha256(int8send(n)) \
+        let payload = pack(b"none").unwrap();
+        let sql = "INSERT INTO records SELECT n, 1, sha256('key'), $3, sha256('a') || sha256(int8send(n)) \
                    FROM generate_series($1::bigint, $2::bigint) n";
-        world.database.superuser().execute(sql, &[&bounds[0], &bounds[1]]).unwrap();
+        world.database.superuser().execute(sql, &[&bounds[0], &bounds[1], &payload]).unwrap();
         let added = runtime().block_on(async {
             let client = world.database.client().await;
             log::envelopes(&client, begin, end, u32::MAX).await.unwrap()

@@ -190,6 +190,11 @@ impl Appender for Connection {
         })
     }
 
+    /// Nobody counts them here.
+    fn round_trips(&self) -> u32 {
+        0
+    }
+
     fn commit<'a>(
         &'a self,
         rows: Rows,
@@ -230,6 +235,24 @@ impl Follower for Connection {
             hashes
                 .ok_or(StoreError::Corrupt { table: "records", problem: "a position is missing".to_owned() })
         })
+    }
+
+    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
+        Box::pin(async move {
+            let head = self.head().await?;
+            let end = head.size.min(from.saturating_add(u64::from(limit)));
+            let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
+            let leaves = self.with(|server| {
+                let part = server.log.get(from..end).unwrap_or_default();
+                part.iter().map(|record| record.leaf_hash()).collect()
+            });
+            Ok((head, leaves))
+        })
+    }
+
+    /// No primary here waits for a standby: which part of a log one has is decided when it takes over.
+    fn replicated(&self) -> Answer<'_, ()> {
+        Box::pin(self.trip())
     }
 
     fn store_tiles<'a>(&'a self, _: &'a [StoredTile]) -> Answer<'a, ()> {

@@ -56,6 +56,7 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
                 "INSERT INTO records SELECT 99, kind, keyid, payload, signature FROM records",
             );
             forbidden(&mut client, "UPDATE head SET size = 0");
+            forbidden(&mut client, "INSERT INTO reads (agency, resource) VALUES ('north', 'cases')");
             forbidden(&mut client, "UPDATE entities SET value = ''");
         }
     }

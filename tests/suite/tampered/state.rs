@@ -3,22 +3,24 @@
 use records::Body;
 use serde_json::{Value, json};
 use signing::digest::Digest;
+use store::packed::{pack, unpack};
 use tests::people::Person;
 use tests::world::{Answer, World};
 
 use super::{change, town};
 use crate::evidence::{refuted, verified};
 
-/// Changes an entity's JSON.
-fn edit(world: &World, key: &str, change: impl FnOnce(&mut Value)) {
+/// Changes an entity's JSON, under a service that has not read it yet.
+fn edit(world: &mut World, key: &str, change: impl FnOnce(&mut Value)) {
     let mut client = world.database.superuser();
     let row = client.query_one("SELECT value FROM entities WHERE key = $1", &[&key]).unwrap();
-    let before: Value = serde_json::from_str(row.get(0)).unwrap();
+    let before: Value = serde_json::from_slice(&unpack(row.get(0)).unwrap()).unwrap();
     let mut after = before.clone();
     change(&mut after);
     assert_ne!(before, after);
     let sql = "UPDATE entities SET value = $1 WHERE key = $2";
-    assert_eq!(client.execute(sql, &[&after.to_string(), &key]).unwrap(), 1);
+    assert_eq!(client.execute(sql, &[&pack(after.to_string().as_bytes()).unwrap(), &key]).unwrap(), 1);
+    world.restart();
 }
 
 /// The service took it; whoever replays the log does not.
@@ -31,8 +33,8 @@ fn taken_and_refuted(world: &World, answer: &Answer, position: u64, code: &str) 
 
 #[test]
 fn a_policy_that_wants_fewer_approvers() {
-    let world = town();
-    edit(&world, "policy", |policy| policy["current"]["policy"]["bands"][1]["approvers"] = json!("1"));
+    let mut world = town();
+    edit(&mut world, "policy", |policy| policy["current"]["policy"]["bands"][1]["approvers"] = json!("1"));
     let answer = world.send("boris", world.approval("d1"));
     // The entry that makes it due: no second approver signed.
     taken_and_refuted(&world, &answer, answer.position() + 1, "entry_unexpected");
@@ -40,9 +42,9 @@ fn a_policy_that_wants_fewer_approvers() {
 
 #[test]
 fn an_approval_that_nobody_gave() {
-    let world = town();
+    let mut world = town();
     let dora = Person::new("dora");
-    edit(&world, "disbursement/d1", |state| {
+    edit(&mut world, "disbursement/d1", |state| {
         let given = json!({
             "approver": dora.principal.to_string(),
             "key": dora.key.public().id().to_string(),
@@ -57,15 +59,15 @@ fn an_approval_that_nobody_gave() {
 
 #[test]
 fn a_role_that_nobody_was_given() {
-    let world = town();
-    edit(&world, "principal/paul", |roles| roles["pending"]["value"] = json!(["approver", "payer"]));
+    let mut world = town();
+    edit(&mut world, "principal/paul", |roles| roles["pending"]["value"] = json!(["approver", "payer"]));
     let answer = world.send("paul", world.approval("d1"));
     taken_and_refuted(&world, &answer, answer.position(), "role_missing");
 }
 
 #[test]
 fn a_key_that_nobody_enrolled() {
-    let world = town();
+    let mut world = town();
     let (mallory, boris) = (Person::new("mallory"), Person::new("boris"));
     let copy = |from: &str, to: &str| {
         change(
@@ -76,7 +78,7 @@ fn a_key_that_nobody_enrolled() {
     copy("principal/boris", "principal/mallory");
     let key = format!("key/{}", mallory.key.public().id());
     copy(&format!("key/{}", boris.key.public().id()), &key);
-    edit(&world, &key, |state| {
+    edit(&mut world, &key, |state| {
         state["principal"] = json!("mallory");
         state["public"] = serde_json::to_value(mallory.key.public()).unwrap();
     });
@@ -86,9 +88,9 @@ fn a_key_that_nobody_enrolled() {
 
 #[test]
 fn a_request_that_was_made_smaller() {
-    let world = town();
+    let mut world = town();
     // With the amount of the grant, one approver is enough.
-    edit(&world, "disbursement/d1", |state| {
+    edit(&mut world, "disbursement/d1", |state| {
         let amount = json!({"amount": "5000.00", "currency": "USD"});
         assert_eq!(state["amount"], json!({"amount": "100000.00", "currency": "USD"}));
         state["amount"] = amount;
@@ -103,17 +105,18 @@ fn a_request_that_was_made_smaller() {
 
 #[test]
 fn a_case_that_nobody_cleared() {
-    let world = town();
+    let mut world = town();
     world.case("c3", "north", false);
-    edit(&world, "case/c3", |case| case["screening"] = json!("cleared"));
+    edit(&mut world, "case/c3", |case| case["screening"] = json!("cleared"));
     let answer = world.send("anna", Body::Request(world.request("d3", "c3", "grant", "5000.00")));
     taken_and_refuted(&world, &answer, answer.position(), "screening_open");
 }
 
 #[test]
 fn an_obligation_that_was_forgotten() {
-    let world = town();
+    let mut world = town();
     change(&world, "DELETE FROM entities WHERE key = 'obligation/c1/bonus/1'");
+    world.restart();
     let answer = world.send("anna", Body::Request(world.request("d2", "c1", "bonus", "100000.00")));
     taken_and_refuted(&world, &answer, answer.position(), "obligation_exists");
 }
@@ -145,9 +148,10 @@ fn balances_that_are_not_those_of_the_entries() {
 
 #[test]
 fn money_that_was_never_received() {
-    let world = town();
+    let mut world = town();
     world.case("c3", "north", true);
     change(&world, "UPDATE balances SET amount = amount + 100000 WHERE account = '7210/main'");
+    world.restart();
     world.ok("anna", Body::Request(world.request("d2", "c2", "bonus", "100000.00")));
     let answer = world.send("anna", Body::Request(world.request("d3", "c3", "bonus", "100000.00")));
     taken_and_refuted(&world, &answer, answer.position(), "insufficient_funds");

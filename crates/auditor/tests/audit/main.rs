@@ -4,6 +4,7 @@
 
 mod forged;
 mod ledger;
+mod reopened;
 mod staff;
 mod story;
 mod tampered;

@@ -183,6 +183,7 @@ impl Transport for Fake {
         let mut log = self.0.lock().unwrap();
         let answer = |status: u16, text: String| Response {
             status,
+            behind_s: 0,
             retry_after_s: (status == 503).then_some(1),
             body: Box::new(std::io::Cursor::new(text.into_bytes())) as Box<dyn Read>,
         };

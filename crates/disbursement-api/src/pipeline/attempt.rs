@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
 use programme::entity::{CharterState, DisbursementState, PolicyState};
-use programme::{Key, State};
+use programme::{Key, Lookup, State};
 use records::governance::Policy;
 use records::journal::Lapse;
 use records::scalar::Token;
@@ -21,9 +21,21 @@ use super::draft::{Draft, Progress, Unit, has_keys_of};
 use super::incoming::Prepared;
 use super::writer::{Doubt, Failed, Job, failed};
 use super::{LOADS_MAX, Mode, Outcome, Shared, Unavailable};
+use crate::metrics::Stage;
+
+pub(super) mod reopen;
 
 /// A quiet ledger commits a group a day, and more often where policy's gap is shorter.
 const DAY_S: u64 = 86_400;
+
+/// The most keys that are kept from one group to the next; above that, all are loaded anew.
+const WARM_MAX: usize = 20_000;
+
+/// What is known of the state after a group. It holds as long as nobody else has appended, which the head tells.
+pub(super) struct Warm {
+    head: Head,
+    state: State,
+}
 
 /// What an attempt came to.
 pub(super) struct Appended {
@@ -33,6 +45,8 @@ pub(super) struct Appended {
     pub is_written: bool,
     /// Whether more has to lapse.
     pub has_more: bool,
+    /// What the next group may begin with.
+    pub warm: Option<Warm>,
 }
 
 /// One attempt.
@@ -44,18 +58,28 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Appends the jobs. After an error, the transaction is still open where the connection is.
-    pub(super) async fn append(&self, jobs: &[Job]) -> Result<Appended, Failed> {
+    pub(super) async fn append(&self, jobs: &[Job], warm: Option<Warm>) -> Result<Appended, Failed> {
         let items = jobs.iter().flat_map(|job| &job.items);
-        let keys: HashSet<Key> =
+        let first: HashSet<Key> =
             items.flat_map(|item| item.keys.iter().cloned()).chain([Key::Charter, Key::Policy]).collect();
+        let first: Vec<Key> = first.into_iter().collect();
         let clock = self.shared.now();
         let limit = self.shared.settings.lapse_limit;
-        let opened = self.connection.begin(clock, limit, keys.into_iter().collect()).await.map_err(failed)?;
+        let keys = warm.as_ref().map_or_else(|| first.clone(), |warm| warm.lacks(&first));
+        let begun = self.connection.begin(clock, limit, keys);
+        let opened = self.shared.metrics.timed(Stage::Load, begun).await.map_err(failed)?;
         let Opened { head, due, loaded } = opened;
         if head.forked {
             return Err(Failed::Stop(Unavailable::LogForked));
         }
-        let mut state = State::partial();
+        let is_cold = warm.is_none();
+        let known = warm.filter(|warm| warm.head == head);
+        let (mut state, loaded) = match known {
+            Some(warm) => (warm.state, loaded),
+            None if is_cold => (State::partial(), loaded),
+            // Somebody else has appended since: what was kept is worth nothing.
+            None => (State::partial(), self.connection.load(first).await.map_err(failed)?),
+        };
         take(&mut state, loaded);
         if head.size == 0 {
             return self.found(state, &head, clock, jobs).await;
@@ -81,9 +105,9 @@ impl Attempt<'_> {
         let quiet_s = recorded_at.since(head.recorded_at).unwrap_or(0);
         if draft.len() == 1 && quiet_s < DAY_S.min(policy.gap_s.0 / 2) {
             self.connection.roll_back().await.map_err(failed)?;
-            return Ok(Appended { answers, is_written: false, has_more: false });
+            return Ok(Appended { answers, is_written: false, has_more: false, warm: None });
         }
-        self.commit(draft, &head, Appended { answers, is_written: true, has_more }).await
+        self.commit(draft, &head, Appended { answers, is_written: true, has_more, warm: None }).await
     }
 
     /// The ledger's id and the policy at a time, where the charter names this service's keys.
@@ -94,7 +118,7 @@ impl Attempt<'_> {
             tracing::error!("the log has records, and there is no charter or no policy");
             return Err(Failed::Stop(Unavailable::Internal));
         };
-        if !has_keys_of(&self.shared.keys, &charter.charter) {
+        if !has_keys_of(&self.shared.keys, charter) {
             tracing::error!("the ledger was founded with other keys or another origin than this service has");
             return Err(Failed::Stop(Unavailable::Internal));
         }
@@ -161,7 +185,7 @@ impl Attempt<'_> {
         let mut progress = Progress::default();
         let (mut place, mut loads) = (progress.place(), 0);
         loop {
-            let missing = draft.advance(units, &mut progress);
+            let missing = self.shared.metrics.time(Stage::Decide, || draft.advance(units, &mut progress));
             if missing.is_empty() {
                 return Ok(progress.outcomes);
             }
@@ -171,8 +195,8 @@ impl Attempt<'_> {
                 tracing::error!(?missing, "a guard still lacks keys after every load");
                 return Err(Failed::Stop(Unavailable::Internal));
             }
-            let loaded = self.connection.load(missing).await.map_err(failed)?;
-            draft.load(loaded, &mut progress);
+            let loaded = self.shared.metrics.timed(Stage::Load, self.connection.load(missing));
+            draft.load(loaded.await.map_err(failed)?);
         }
     }
 
@@ -204,29 +228,41 @@ impl Attempt<'_> {
             match draft.found(item, founding, clock) {
                 Ok(position) => {
                     answers.push(vec![Outcome::Accepted { digest, position }]);
-                    let appended = Appended { answers, is_written: true, has_more: false };
+                    let appended = Appended { answers, is_written: true, has_more: false, warm: None };
                     return self.commit(draft, head, appended).await;
                 }
                 Err(refusal) => answers.push(vec![Outcome::Refused { digest, refusal }]),
             }
         }
         self.connection.roll_back().await.map_err(failed)?;
-        Ok(Appended { answers, is_written: false, has_more: false })
+        Ok(Appended { answers, is_written: false, has_more: false, warm: None })
     }
 
     async fn commit(&self, draft: Draft<'_>, before: &Head, appended: Appended) -> Result<Appended, Failed> {
-        let (rows, after) = draft.finish();
+        let (rows, after, state) = draft.finish();
         let signatures = rows.signatures();
         // The publisher of this process is told without the database.
         let tell = !*self.shared.publishes.borrow();
-        match self.connection.commit(rows, before, &after, tell).await {
-            Ok(()) => Ok(appended),
+        let commit = self.connection.commit(rows, before, &after, tell);
+        match self.shared.metrics.timed(Stage::Commit, commit).await {
+            Ok(()) => {
+                self.shared.metrics.committed(after.size);
+                let warm = (state.len() <= WARM_MAX).then_some(Warm { head: after, state });
+                Ok(Appended { warm, ..appended })
+            }
             Err(CommitError::NotCommitted(error)) => Err(failed(error)),
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
                 Err(Failed::Doubt(Doubt { first: before.size, signatures, answers: appended.answers }))
             }
         }
+    }
+}
+
+impl Warm {
+    /// Those of the keys of which nothing is known.
+    fn lacks(&self, keys: &[Key]) -> Vec<Key> {
+        keys.iter().filter(|key| self.state.lookup(key) == Lookup::NotLoaded).cloned().collect()
     }
 }
 

@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use ledger::time::Timestamp;
-use programme::{At, Code, Halt, Key, RULES_VERSION, Refusal, State, apply, begin_group, decide};
-use records::governance::{Charter, Founding};
+use programme::entity::CharterState;
+use programme::{At, Before, Code, Halt, Key, RULES_VERSION, Refusal, State, apply, begin_group, decide};
+use records::governance::Founding;
 use records::journal::{Group, JournalEntry};
 use records::scalar::{Integer, Token};
 use records::{BuildError, Payload, Record, Verified};
@@ -27,27 +28,34 @@ pub(super) struct Unit<'a> {
 }
 
 /// A group that is being put together.
-#[derive(Clone)]
 pub(super) struct Draft<'k> {
     keys: &'k LedgerKeys,
     state: State,
     rows: Rows,
     frontier: Frontier,
     recorded_at: Timestamp,
+    /// While a unit can still fall as a whole: what it began with.
+    unit: Option<UnitBefore>,
+}
+
+/// What an all-or-none unit of several began with.
+struct UnitBefore {
+    rows: Rows,
+    frontier: Frontier,
+    /// Of each decision that was applied since.
+    state: Vec<Before>,
 }
 
 /// How far a [`Draft`] has come with a list of units.
 #[derive(Default)]
-pub(super) struct Progress<'k> {
+pub(super) struct Progress {
     unit: usize,
     item: usize,
-    /// The draft before an all-or-none unit of several.
-    before: Option<Draft<'k>>,
     /// The outcomes of each unit so far.
     pub outcomes: Vec<Vec<Outcome>>,
 }
 
-impl Progress<'_> {
+impl Progress {
     /// Where it stands, to tell whether a load has helped.
     pub fn place(&self) -> (usize, usize) {
         (self.unit, self.item)
@@ -58,15 +66,12 @@ impl<'k> Draft<'k> {
     /// An empty group after `head`, with what was loaded of the state.
     pub fn new(keys: &'k LedgerKeys, state: State, head: &Head, recorded_at: Timestamp) -> Draft<'k> {
         let rows = Rows::new(head.size, recorded_at);
-        Draft { keys, state, rows, frontier: head.frontier.clone(), recorded_at }
+        Draft { keys, state, rows, frontier: head.frontier.clone(), recorded_at, unit: None }
     }
 
     /// Adds what was loaded since.
-    pub fn load(&mut self, loaded: Loaded, progress: &mut Progress<'_>) {
+    pub fn load(&mut self, loaded: Loaded) {
         for (key, entity) in loaded {
-            if let Some(before) = &mut progress.before {
-                before.state.load(key.clone(), entity.clone());
-            }
             self.state.load(key, entity);
         }
     }
@@ -93,21 +98,31 @@ impl<'k> Draft<'k> {
         self.rows.len()
     }
 
-    /// What has to be written, and the head after it.
-    pub fn finish(self) -> (Rows, Head) {
-        let Draft { rows, frontier, recorded_at, .. } = self;
+    /// Whether the log has, by now, the keys and the origin that a service has.
+    pub fn is_of(&self, keys: &LedgerKeys) -> bool {
+        self.state.get::<CharterState>(&Key::Charter).is_some_and(|charter| has_keys_of(keys, charter))
+    }
+
+    /// What has to be written, and the head and the state after it.
+    pub fn finish(self) -> (Rows, Head, State) {
+        let Draft { rows, frontier, recorded_at, state, .. } = self;
         let head =
             Head { size: frontier.size(), root: frontier.root(), frontier, recorded_at, forked: false };
-        (rows, head)
+        (rows, head, state)
     }
 
     /// Goes on with the units until all are decided, or until keys are missing: then of all records that remain.
-    pub fn advance(&mut self, units: &[Unit<'_>], progress: &mut Progress<'k>) -> Vec<Key> {
+    pub fn advance(&mut self, units: &[Unit<'_>], progress: &mut Progress) -> Vec<Key> {
         while let Some(unit) = units.get(progress.unit) {
             if progress.item == 0 && progress.outcomes.len() == progress.unit {
                 progress.outcomes.push(Vec::with_capacity(unit.items.len()));
                 let can_fall = unit.mode == Mode::All && unit.items.len() > 1;
-                progress.before = can_fall.then(|| self.clone());
+                let (rows, frontier) = (&self.rows, &self.frontier);
+                self.unit = can_fall.then(|| UnitBefore {
+                    rows: rows.clone(),
+                    frontier: frontier.clone(),
+                    state: Vec::new(),
+                });
             }
             while let Some(item) = unit.items.get(progress.item) {
                 let digest = item.record.digest();
@@ -118,8 +133,10 @@ impl<'k> Draft<'k> {
                 };
                 let is_refused = matches!(outcome, Outcome::Refused { .. });
                 let outcomes = &mut progress.outcomes[progress.unit];
-                if is_refused && let Some(before) = progress.before.take() {
-                    *self = before;
+                if is_refused && let Some(before) = self.unit.take() {
+                    self.rows = before.rows;
+                    self.frontier = before.frontier;
+                    before.state.into_iter().rev().for_each(|before| self.state.take_back(before));
                     *outcomes = vec![Outcome::NotTried; unit.items.len()];
                     outcomes[progress.item] = outcome;
                     break;
@@ -129,7 +146,7 @@ impl<'k> Draft<'k> {
             }
             progress.unit += 1;
             progress.item = 0;
-            progress.before = None;
+            self.unit = None;
         }
         Vec::new()
     }
@@ -146,6 +163,9 @@ impl<'k> Draft<'k> {
             self.rows.entry(&record, entry);
             self.frontier.append(record.leaf_hash());
         }
+        if let Some(unit) = &mut self.unit {
+            unit.state.push(self.state.before(&decision));
+        }
         apply(&mut self.state, &decision);
         Ok(position)
     }
@@ -159,7 +179,7 @@ impl<'k> Draft<'k> {
     }
 
     /// These keys, and all others that the records after the present one lack.
-    fn missing(&self, first: Vec<Key>, units: &[Unit<'_>], progress: &Progress<'_>) -> Vec<Key> {
+    fn missing(&self, first: Vec<Key>, units: &[Unit<'_>], progress: &Progress) -> Vec<Key> {
         let mut missing: HashSet<Key> = first.into_iter().collect();
         let at = At { position: self.frontier.size(), recorded_at: self.recorded_at };
         let here = units[progress.unit].items.iter().skip(progress.item + 1);
@@ -185,11 +205,11 @@ impl<'k> Draft<'k> {
     }
 }
 
-/// Whether a charter names the keys and the origin that this service has.
-pub(crate) fn has_keys_of(keys: &LedgerKeys, charter: &Charter) -> bool {
-    charter.record_key == *keys.record.public()
-        && charter.checkpoint_key == *keys.checkpoint.public()
-        && charter.origin == keys.origin
+/// Whether a charter names the keys that this service has, and the log has its origin.
+pub(crate) fn has_keys_of(keys: &LedgerKeys, state: &CharterState) -> bool {
+    state.charter.record_key == *keys.record.public()
+        && state.charter.checkpoint_key == *keys.checkpoint.public()
+        && *state.origin() == keys.origin
 }
 
 /// Why this service does not take a founding record, whatever the rules say of it.

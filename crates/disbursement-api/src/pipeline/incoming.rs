@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ledger::time::Timestamp;
 use programme::entity::{CharterState, Entity, KeyState};
 use programme::{At, Code, Halt, Key, Refusal, State, decide};
-use records::{Payload, Record, RecordError, Verified};
+use records::governance::{Act, Proposal};
+use records::{Body, Payload, Record, RecordError, Verified};
 use signing::digest::Digest;
 use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, PublicKey};
@@ -147,12 +148,20 @@ fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: b
         _ if record.kind().signed_by_ledger() => {
             return refused(Code::RoleMissing, "the ledger alone writes groups, entries and lapses");
         }
+        // What is signed at the sizes that follow would be signed under the origin of before.
+        Payload::Instruction(_, body) if is_reopening(body) => {
+            return refused(Code::ActInvalid, "the operator reopens a log, with the service stopped");
+        }
         _ => shared.known_key(&record.envelope().key_id),
     };
     match key {
         Some(key) => Step::Done(verify(shared, record, &key)),
         None => Step::KeyNeeded(Box::new(record)),
     }
+}
+
+fn is_reopening(body: &Body) -> bool {
+    matches!(body, Body::Proposal(Proposal { act: Act::Reopen { .. } }))
 }
 
 fn verify(shared: &Shared, record: Record, key: &PublicKey) -> Incoming {

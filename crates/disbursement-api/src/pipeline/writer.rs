@@ -9,11 +9,14 @@ use store::storage::Appender;
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
-use super::attempt::Attempt;
+use super::attempt::{Appended, Attempt, Warm};
 use super::clock::Confirmed;
 use super::incoming::Prepared;
 use super::{Mode, Outcome, Shared, Unavailable};
+use crate::metrics::{Stage, TRACE};
 
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +28,19 @@ pub(super) struct Job {
     pub answer: oneshot::Sender<Result<(Vec<Outcome>, Epoch), Unavailable>>,
     /// Its place in the queue, free again when it is answered.
     pub _room: OwnedSemaphorePermit,
+    pub waits: Waits,
+}
+
+/// Since when a job waits, and in whose trace.
+pub(super) struct Waits {
+    since: Instant,
+    asked: Span,
+}
+
+impl Waits {
+    pub(super) fn begin() -> Waits {
+        Waits { since: Instant::now(), asked: Span::current() }
+    }
 }
 
 /// The task.
@@ -35,6 +51,8 @@ pub(super) struct Writer {
     /// Tells the publisher that nothing more will come.
     written: watch::Sender<bool>,
     connection: Option<Box<dyn Appender>>,
+    /// The state after the last group, as far as it is known.
+    warm: Option<Warm>,
     confirmed: Confirmed,
     /// Whether the register was there, so that its absence means something.
     saw_register: bool,
@@ -42,6 +60,8 @@ pub(super) struct Writer {
     is_up: bool,
     /// Whether more has to lapse than the last group took.
     has_more: bool,
+    /// What the last attempt took.
+    round_trips: u32,
 }
 
 /// Why an attempt to append a group ended.
@@ -78,10 +98,12 @@ impl Writer {
             stop,
             written,
             connection: None,
+            warm: None,
             confirmed,
             saw_register: false,
             is_up: true,
             has_more: false,
+            round_trips: 0,
         }
     }
 
@@ -116,6 +138,9 @@ impl Writer {
                     break;
                 }
                 group.push_back(job);
+            }
+            for job in &group {
+                self.shared.metrics.took(Stage::Queue, job.waits.since.elapsed());
             }
             if group.is_empty() {
                 self.tick().await;
@@ -223,14 +248,17 @@ impl Writer {
 
     /// Makes sure that there is a connection, to no older a server and no shorter a log than the register has seen.
     async fn connect(&mut self) -> Result<(), Failed> {
-        if self.connection.as_ref().is_some_and(|connection| !connection.is_closed()) {
+        self.seen()?;
+        let databases = &self.shared.databases;
+        let is_usable =
+            |connection: &dyn Appender| !connection.is_closed() && databases.admits(connection.epoch());
+        if self.connection.as_deref().is_some_and(is_usable) {
             return Ok(());
         }
         self.connection = None;
         let connection = self.shared.storage.appender().await.map_err(failed)?;
-        match self.shared.storage.register() {
-            Ok(Some(state)) => {
-                self.saw_register = true;
+        match self.seen()? {
+            Some(state) => {
                 fence(&state, connection.epoch()).map_err(Failed::Stop)?;
                 // What would be appended to a shorter log would stand where something else was acknowledged.
                 let head = connection.head().await.map_err(failed)?;
@@ -243,39 +271,50 @@ impl Writer {
                     return Err(Failed::Stop(Unavailable::LogForked));
                 }
             }
-            Ok(None) => {
-                let published = connection.latest_checkpoint().await.map_err(failed)?;
-                if published.is_some() || self.saw_register {
+            None => {
+                if connection.latest_checkpoint().await.map_err(failed)?.is_some() {
                     tracing::error!("the register is missing beside existing checkpoints");
                     return Err(Failed::Stop(Unavailable::RegisterMissing));
                 }
-            }
-            Err(error) => {
-                tracing::error!(%error, "the register cannot be used");
-                return Err(Failed::Stop(Unavailable::RegisterMissing));
             }
         }
         self.connection = Some(connection);
         Ok(())
     }
 
-    /// Looks at the register as it is now.
-    fn fence_again(&self, epoch: &Epoch) -> Result<(), Unavailable> {
+    /// What the register holds now; it is looked at for each group. Whoever publishes, here or in another process, may have
+    /// found a newer server.
+    fn seen(&mut self) -> Result<Option<RegisterState>, Failed> {
         match self.shared.storage.register() {
-            Ok(Some(state)) => fence(&state, epoch),
-            Ok(None) if !self.saw_register && self.shared.checkpoint.borrow().is_none() => Ok(()),
-            Ok(None) => {
-                tracing::error!("the register is gone");
-                Err(Unavailable::RegisterMissing)
+            Ok(Some(state)) => {
+                self.saw_register = true;
+                self.shared.databases.saw(&state.epoch);
+                return Ok(Some(state));
             }
-            Err(error) => {
-                tracing::error!(%error, "the register cannot be used");
-                Err(Unavailable::RegisterMissing)
-            }
+            Ok(None) if !self.saw_register && self.shared.checkpoint.borrow().is_none() => return Ok(None),
+            Ok(None) => tracing::error!("the register is gone"),
+            Err(error) => tracing::error!(%error, "the register cannot be used"),
         }
+        self.connection = None;
+        Err(Failed::Stop(Unavailable::RegisterMissing))
     }
 
+    /// One attempt, observed.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+        let instructions = jobs.iter().map(|job| job.items.len()).sum();
+        let span = tracing::debug_span!(target: TRACE, "append_group", instructions, round_trips = Empty);
+        for job in jobs {
+            span.follows_from(&job.waits.asked);
+        }
+        self.round_trips = 0;
+        let result = self.append(jobs).instrument(span.clone()).await;
+        span.record("round_trips", self.round_trips);
+        let written = result.as_ref().map(|appended| appended.is_written).map_err(Failed::reason);
+        self.shared.metrics.group(written, instructions, self.round_trips);
+        Ok(result?.answers)
+    }
+
+    async fn append(&mut self, jobs: &[Job]) -> Result<Appended, Failed> {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
         }
@@ -283,31 +322,32 @@ impl Writer {
         let Some(connection) = self.connection.take() else {
             return Err(Failed::Lost);
         };
-        // Each time: this connection may lead to a primary that another process found to be replaced.
-        self.fence_again(connection.epoch()).map_err(Failed::Stop)?;
         let group = Attempt { shared: &self.shared, connection: &*connection, confirmed: self.confirmed };
-        let result = group.append(jobs).await;
+        // A group that fails, or writes nothing, leaves none.
+        let result = group.append(jobs, self.warm.take()).await;
         // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
         let is_clean = match &result {
             Ok(_) => true,
             Err(Failed::Lost | Failed::Doubt(_)) => false,
             Err(Failed::Refused | Failed::Stop(_)) => connection.roll_back().await.is_ok(),
         };
+        self.round_trips = connection.round_trips();
         if is_clean {
             self.connection = Some(connection);
         }
-        let appended = result?;
+        let mut appended = result?;
         self.has_more = appended.has_more;
+        self.warm = appended.warm.take();
         if appended.is_written {
             self.confirmed.used();
             self.shared.grown.notify_one();
         }
-        Ok(appended.answers)
+        Ok(appended)
     }
 }
 
 impl Failed {
-    fn reason(&self) -> Unavailable {
+    pub(super) fn reason(&self) -> Unavailable {
         match self {
             Failed::Lost => Unavailable::Database,
             Failed::Doubt(_) => Unavailable::Unknown,
@@ -334,7 +374,7 @@ pub(super) fn failed(error: StoreError) -> Failed {
             Failed::Refused
         }
         Fault::Other => {
-            tracing::error!(%error, "the database failed");
+            tracing::error!(error = &error as &dyn std::error::Error, "the database failed");
             Failed::Stop(Unavailable::Internal)
         }
     }

@@ -1,6 +1,7 @@
 //! The log as it was published last: what the register holds, and what the next head is checked with.
 
-use records::Payload;
+use programme::Key;
+use programme::entity::{CharterState, Stored as _};
 use signing::digest::Digest;
 use store::StoreError;
 use store::log::{Head, SignedHead, StoredTile};
@@ -14,7 +15,7 @@ use super::Trouble;
 use crate::pipeline::{LedgerKeys, Shared, Unavailable, fence, has_keys_of};
 
 /// How many records are read at once.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// How many tiles, of 8 KiB each, are stored at once.
 const TILES: usize = 64;
@@ -34,6 +35,11 @@ impl Tail {
         let Some(ledger) = founded(shared, session).await? else {
             return Err(Trouble::Halt(Unavailable::Internal));
         };
+        Ok(Tail::empty(ledger, session))
+    }
+
+    /// Nothing of a ledger yet.
+    pub fn empty(ledger: Digest, session: &dyn Follower) -> Tail {
         let frontier = Frontier::new();
         let state = RegisterState {
             ledger,
@@ -43,7 +49,7 @@ impl Tail {
             checkpoint: String::new(),
             epoch: session.epoch().clone(),
         };
-        Ok(Tail { state, frontier, leaves: Vec::new() })
+        Tail { state, frontier, leaves: Vec::new() }
     }
 
     /// The log as the register holds it, beside a server that is no older than it.
@@ -68,8 +74,14 @@ impl Tail {
     }
 
     /// Takes the records up to a head, and stores the tiles that they complete; `false` where the head does not extend
-    /// this log, or its own records do not make its root.
-    pub async fn extend(&mut self, session: &dyn Follower, head: &Head) -> Result<bool, Trouble> {
+    /// this log, or its own records do not make its root. `next` are the hashes of the first of them, if they are
+    /// known.
+    pub async fn extend(
+        &mut self,
+        session: &dyn Follower,
+        head: &Head,
+        next: Vec<Digest>,
+    ) -> Result<bool, Trouble> {
         let begin = self.frontier.size();
         if head.size <= begin {
             return Ok(head.size == begin && head.root == self.frontier.root());
@@ -82,6 +94,7 @@ impl Tail {
         }
         let mut grown =
             Grown { frontier: self.frontier.clone(), leaves: self.leaves.clone(), ..Grown::default() };
+        next.into_iter().for_each(|leaf| grown.append(leaf));
         while grown.frontier.size() < head.size {
             let page = session.leaf_hashes(grown.frontier.size(), head.size, PAGE).await;
             let Some(page) = if_whole(page)? else { return Ok(false) };
@@ -179,16 +192,17 @@ fn whole(id: TileId, hashes: &[Digest]) -> Option<StoredTile> {
     Some(StoredTile { id, hashes })
 }
 
-/// The id of the ledger that the log is of, if there is one; its charter must name the keys that this service has.
+/// The id of the ledger that the log is of, if there is one; it must have the keys and the origin that this service has.
 async fn founded(shared: &Shared, session: &dyn Follower) -> Result<Option<Digest>, Trouble> {
     let Some(record) = session.record(0).await? else {
         return Ok(None);
     };
-    match record.payload() {
-        Payload::Founding(founding) if has_keys_of(&shared.keys, &founding.body) => Ok(Some(record.digest())),
-        _ => {
-            tracing::error!("the ledger was founded with other keys or another origin than this service has");
-            Err(Trouble::Halt(Unavailable::Internal))
-        }
+    let charter = shared.storage.load(vec![Key::Charter]).await?.into_iter().find_map(|(_, entity)| entity);
+    let charter = charter.as_ref().and_then(CharterState::of);
+    if charter.is_some_and(|charter| has_keys_of(&shared.keys, charter) && charter.ledger == record.digest())
+    {
+        return Ok(Some(record.digest()));
     }
+    tracing::error!("the ledger has other keys or another origin than this service");
+    Err(Trouble::Halt(Unavailable::Internal))
 }

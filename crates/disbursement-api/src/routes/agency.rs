@@ -2,22 +2,51 @@
 //!
 //! A case of another agency and one that does not exist are one answer: [`CASE_NOT_FOUND`], from the one place where
 //! the query's empty answer is turned into it.
+//!
+//! A read is written down on the primary before it is answered, and answered from a standby where there is one: each answer
+//! says of when it is, and how far that is behind the ledger.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::response::AppendHeaders;
 use axum::{Extension, Json};
 use ledger::currency::Currency;
-use ledger::id::AgencyRef;
+use ledger::id::{AgencyRef, PrincipalId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
 use serde::Serialize;
-use store::queries::agency::{self, AgencyCase, AgencyDisbursement, CaseReport, StatementLine};
+use store::queries::agency::{self, AgencyCase, AgencyDisbursement, Answered, CaseReport, StatementLine};
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
 use crate::auth::Identity;
 use crate::problem::{CASE_NOT_FOUND, Problem};
+
+/// When the state was recorded that an answer is made of.
+const AS_OF: HeaderName = HeaderName::from_static("safeconduct-as-of");
+/// By how many seconds that is older than the ledger's last group, when the agency asked.
+const BEHIND: HeaderName = HeaderName::from_static("safeconduct-behind-s");
+
+type Freshness = AppendHeaders<[(HeaderName, String); 2]>;
+
+/// `latest` was asked for before the answer, which may well be newer.
+fn freshness(as_of: Timestamp, latest: Timestamp) -> Freshness {
+    let behind_s = latest.since(as_of).unwrap_or(0);
+    AppendHeaders([(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())])
+}
+
+/// Writes the read down; without that there is no answer.
+async fn record(
+    app: &App,
+    agency: &PrincipalId,
+    resource: &str,
+    agency_ref: Option<&AgencyRef>,
+) -> Result<Timestamp, Problem> {
+    let client = app.databases().agency_log().await?;
+    Ok(agency::record_read(&client, agency, resource, agency_ref).await?)
+}
 
 #[derive(Serialize)]
 pub(super) struct AgencyCaseView {
@@ -30,15 +59,17 @@ pub(super) async fn cases(
     State(app): State<App>,
     Extension(Identity { principal }): Extension<Identity>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Listed<AgencyCaseView>>, Problem> {
+) -> Result<(Freshness, Json<Listed<AgencyCaseView>>), Problem> {
     let slice = paging.slice()?;
-    let page = agency::cases(&mut app.databases().agency().await?, &principal, slice).await?;
+    let latest = record(&app, &principal, "cases", None).await?;
+    let Answered { answer: page, as_of } =
+        agency::cases(&mut app.databases().agency().await?, &principal, slice).await?;
     let view = |case: AgencyCase| AgencyCaseView {
         agency_ref: case.agency_ref,
         entered: case.entered,
         screening: case.screening,
     };
-    Ok(Json(page.map(view).into()))
+    Ok((freshness(as_of, latest), Json(page.map(view).into())))
 }
 
 #[derive(Serialize)]
@@ -75,17 +106,20 @@ pub(super) async fn case(
     Extension(Identity { principal }): Extension<Identity>,
     Named(agency_ref): Named<AgencyRef>,
     _: Params<Nothing>,
-) -> Result<Json<CaseView>, Problem> {
-    let report = agency::case(&mut app.databases().agency().await?, &principal, &agency_ref).await?;
-    let CaseReport { case, as_of, sums, disbursements } = report.ok_or(CASE_NOT_FOUND)?;
-    Ok(Json(CaseView {
+) -> Result<(Freshness, Json<CaseView>), Problem> {
+    let latest = record(&app, &principal, "case", Some(&agency_ref)).await?;
+    let Answered { answer, as_of } =
+        agency::case(&mut app.databases().agency().await?, &principal, &agency_ref).await?;
+    let CaseReport { case, sums, disbursements } = answer.ok_or(CASE_NOT_FOUND)?;
+    let view = CaseView {
         agency_ref: case.agency_ref,
         as_of,
         balances: balances(&sums),
         disbursements: disbursements.into_iter().map(disbursement_view).collect(),
         entered: case.entered,
         screening: case.screening,
-    }))
+    };
+    Ok((freshness(as_of, latest), Json(view)))
 }
 
 /// One balance a currency, by the stages that are still on their way or have reached their end.
@@ -134,10 +168,11 @@ pub(super) async fn statement(
     Extension(Identity { principal }): Extension<Identity>,
     Named(agency_ref): Named<AgencyRef>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Listed<LineView>>, Problem> {
+) -> Result<(Freshness, Json<Listed<LineView>>), Problem> {
     let slice = paging.slice_by_position()?;
+    let latest = record(&app, &principal, "statement", Some(&agency_ref)).await?;
     let mut client = app.databases().agency().await?;
-    let page = agency::statement(&mut client, &principal, &agency_ref, slice).await?;
+    let Answered { answer, as_of } = agency::statement(&mut client, &principal, &agency_ref, slice).await?;
     let view = |line: StatementLine| LineView {
         amount: line.amount.digits(),
         at: line.at,
@@ -146,5 +181,6 @@ pub(super) async fn statement(
         disbursement: line.disbursement,
         event: line.event,
     };
-    Ok(Json(page.ok_or(CASE_NOT_FOUND)?.map(view).into()))
+    let page = answer.ok_or(CASE_NOT_FOUND)?.map(view);
+    Ok((freshness(as_of, latest), Json(page.into())))
 }

@@ -61,6 +61,7 @@ pub(super) async fn submit(
             Err(None) if all => {}
             Err(problem) => {
                 let problem = problem.unwrap_or(INTERNAL.into()).at(index);
+                app.pipeline().metrics().refused(problem.code());
                 results.push(Submission::Refused { problem, status: "refused" });
             }
         }

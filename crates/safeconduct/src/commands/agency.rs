@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use client::Client;
 use client::reads::{AgencyBalance, AgencyCase, StatementLine};
 use ledger::id::AgencyRef;
 use serde_json::Value;
@@ -34,6 +35,15 @@ impl AgencyCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
         let client = global.client()?;
+        self.answer(global, &client)?;
+        let behind_s = client.behind_s();
+        if behind_s > 0 {
+            ui::note(format!("This is {behind_s} s behind the ledger; ask again for what is newer."));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn answer(self, global: &Global, client: &Client) -> Result<()> {
         match self {
             AgencyCommand::Cases => {
                 let row = |case: &AgencyCase| {
@@ -46,7 +56,7 @@ impl AgencyCommand {
                 let raw: Value = client.get(&format!("/v1/agency/cases/{agency_ref}"))?;
                 if global.json {
                     ui::json(&raw);
-                    return Ok(ExitCode::SUCCESS);
+                    return Ok(());
                 }
                 let balance =
                     serde_json::from_value(raw).map_err(|e| client::Error::Answer(e.to_string()))?;
@@ -67,7 +77,7 @@ impl AgencyCommand {
                 global.show_list(items, &header, row, "Nothing was requested for this case yet.")?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

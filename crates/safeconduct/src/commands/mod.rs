@@ -8,6 +8,7 @@ pub mod disbursements;
 pub mod keys;
 pub mod proofs;
 pub mod reads;
+pub mod reopening;
 pub mod reports;
 pub mod requests;
 pub mod setup;

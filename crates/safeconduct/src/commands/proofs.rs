@@ -18,6 +18,7 @@ use signing::dsse::Envelope;
 
 use crate::context::Global;
 use crate::error::{Error, REFUSED, Result};
+use crate::recovery::notes;
 use crate::send::{exit_code, results_json, results_table};
 use crate::{input, ui};
 
@@ -38,6 +39,9 @@ pub struct AuditArgs {
     /// The ledger's id, as you know it from elsewhere
     #[arg(long, value_name = "ID")]
     ledger: Digest,
+    /// A checkpoint or receipt that somebody kept, which the log must account for; once for each
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
 }
 
 /// `safeconduct receipt ...`
@@ -132,13 +136,15 @@ fn check_whole(path: &Path) -> Result<Header> {
 
 /// Verifies a bundle offline, by replay.
 pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
-    let report = auditor::verify(BufReader::with_capacity(1 << 20, input::open(&args.bundle)?), args.ledger)?;
+    let kept = notes(&args.checkpoint)?;
+    let bundle = BufReader::with_capacity(1 << 20, input::open(&args.bundle)?);
+    let report = auditor::verify_against(bundle, args.ledger, &kept)?;
     if global.json {
         ui::json(&serde_json::to_value(&report)?);
     } else {
         ui::line(report.to_string());
     }
-    Ok(if report.is_verified() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if report.accounts_for_kept() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 impl ReceiptCommand {
@@ -153,7 +159,13 @@ impl ReceiptCommand {
             _ => Ledger::read(&global.open_home()?)?,
         };
         let receipt: Receipt = input::json_file(&path)?;
-        let proven = match receipt.verify(known.origin.as_str(), &known.checkpoint_key) {
+        let earlier = known
+            .earlier
+            .iter()
+            .find(|earlier| receipt.checkpoint.starts_with(&format!("{}\n", earlier.origin)));
+        let origin = earlier.map_or(&known.origin, |earlier| &earlier.origin);
+        let is_lost = earlier.is_some_and(|earlier| receipt.position >= earlier.size);
+        let proven = match receipt.verify(origin.as_str(), &known.checkpoint_key) {
             Ok(proven) => proven,
             Err(error) => {
                 if global.json {
@@ -175,12 +187,17 @@ impl ReceiptCommand {
         if global.json {
             ui::json(&json!({
                 "digest": record.digest(), "holds": true, "kind": record.kind().name(), "ledger": known.ledger,
-                "position": position.to_string(), "size": size.to_string(), "words": words,
+                "lost": is_lost, "position": position.to_string(), "size": size.to_string(), "words": words,
             }));
         } else {
             ui::line(format!("The receipt holds: record {} is at position {position} of", record.digest()));
             ui::line(format!("ledger {}, under its checkpoint of size {size}.", known.ledger));
             ui::line(words);
+            if is_lost {
+                ui::line(
+                    "It was in the log, and is LOST: the log was reopened before it, under another origin.",
+                );
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

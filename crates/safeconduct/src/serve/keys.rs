@@ -14,12 +14,14 @@ use super::shown;
 use crate::error::{Error, Result};
 
 const PASSPHRASE: &str = "SAFECONDUCT_SERVICE_PASSPHRASE";
+/// The name under which a service manager hands the passphrase over (systemd: `LoadCredential=`).
+const CREDENTIAL: &str = "safeconduct-passphrase";
 const PASSPHRASE_CHARACTERS_MIN: usize = 8;
 const RECORD: &str = "record.pem";
 const CHECKPOINT: &str = "checkpoint.pem";
 
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
-pub(super) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
+pub(crate) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
     make_private(data)?;
     let dir = data.join("keys");
     let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
@@ -93,28 +95,54 @@ fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(format!("cannot {action} {}: {error}", shown(path)))
 }
 
-fn passphrase(prompt: &str) -> Result<Zeroizing<String>> {
+/// The passphrase that we were given: in the environment, or as a credential of the service manager, which is a file that
+/// only we can read and whose last line feed does not count.
+fn given() -> Result<Option<Zeroizing<String>>> {
     match std::env::var(PASSPHRASE) {
-        Ok(given) => Ok(Zeroizing::new(given)),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(format!("{PASSPHRASE} is not valid UTF-8"))),
-        Err(std::env::VarError::NotPresent) if !io::stdin().is_terminal() => {
-            Err(Error::new(format!("there is no terminal to ask for the passphrase on; set {PASSPHRASE}")))
+        Ok(given) => return Ok(Some(Zeroizing::new(given))),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            return Err(Error::new(format!("{PASSPHRASE} is not valid UTF-8")));
         }
-        Err(std::env::VarError::NotPresent) => Ok(Zeroizing::new(rpassword::prompt_password(prompt)?)),
+        Err(std::env::VarError::NotPresent) => {}
+    }
+    let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
+    let path = Path::new(&credentials).join(CREDENTIAL);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let text = Zeroizing::new(text);
+            Ok(Some(Zeroizing::new(text.strip_suffix('\n').unwrap_or(&text).to_owned())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", &path, &error)),
     }
 }
 
+fn asked(prompt: &str) -> Result<Zeroizing<String>> {
+    if io::stdin().is_terminal() {
+        return Ok(Zeroizing::new(rpassword::prompt_password(prompt)?));
+    }
+    Err(Error::new(format!(
+        "there is no terminal to ask for the passphrase on; set {PASSPHRASE}, or hand it over as the credential {CREDENTIAL}"
+    )))
+}
+
+fn passphrase(prompt: &str) -> Result<Zeroizing<String>> {
+    given()?.map_or_else(|| asked(prompt), Ok)
+}
+
 fn new_passphrase() -> Result<Zeroizing<String>> {
-    let given = passphrase("A passphrase for the ledger's two new keys: ")?;
-    if given.chars().count() < PASSPHRASE_CHARACTERS_MIN {
+    let given = given()?;
+    let is_asked = given.is_none();
+    let new = given.map_or_else(|| asked("A passphrase for the ledger's two new keys: "), Ok)?;
+    if new.chars().count() < PASSPHRASE_CHARACTERS_MIN {
         return Err(Error::new(format!(
             "the passphrase is too short: use {PASSPHRASE_CHARACTERS_MIN} characters at least, better five random words"
         )));
     }
-    if std::env::var_os(PASSPHRASE).is_none() && *passphrase("The same again: ")? != *given {
+    if is_asked && *asked("The same again: ")? != *new {
         return Err(Error::new("the two passphrases differ; start the service again"));
     }
-    Ok(given)
+    Ok(new)
 }
 
 /// The padded standard base64 of the key's SubjectPublicKeyInfo, as a founding record has it.

@@ -79,7 +79,13 @@ impl Accounts {
             };
             let_in().map_err(io_at("change the mode of", data_dir))?;
         }
-        for path in data_dir.ancestors().chain(bin.ancestors()) {
+        self.reach(data_dir)?;
+        self.reach(bin)
+    }
+
+    /// Makes sure that the server's account can enter a directory and all above it.
+    pub(super) fn reach(&self, dir: &Path) -> Result<(), EmbeddedError> {
+        for path in dir.ancestors() {
             if !self.may_enter(&fs::metadata(path).map_err(io_at("read", path))?) {
                 let account = self.server.name.clone();
                 return Err(EmbeddedError::Unreachable { path: path.to_owned(), account });

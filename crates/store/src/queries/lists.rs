@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::{Page, Slice, corrupt, parsed, row, rows};
 use crate::error::StoreError;
-use crate::load::unsigned;
+use crate::load::{entity_json, unsigned};
 
 /// One entity, of the type that its key names.
 pub async fn entity<T: DeserializeOwned>(
@@ -19,7 +19,7 @@ pub async fn entity<T: DeserializeOwned>(
     key: &Key,
 ) -> Result<Option<T>, StoreError> {
     let found = row(client, "SELECT value FROM entities WHERE key = $1", &[&key.to_string()]).await?;
-    found.map(|row| from_json(row.get(0))).transpose()
+    found.map(|row| entity_of(row.get(0))).transpose()
 }
 
 /// Lists of entities, by the shape of their keys.
@@ -61,7 +61,7 @@ pub async fn entities<T: DeserializeOwned>(
     let items = found.iter().map(|row| {
         let key: &str = row.get(0);
         let cursor = key.strip_prefix(&first).unwrap_or(key).to_owned();
-        Ok((cursor.clone(), (cursor, from_json(row.get(1))?)))
+        Ok((cursor.clone(), (cursor, entity_of(row.get(1))?)))
     });
     Ok(Page::of(items.collect::<Result<_, StoreError>>()?, slice))
 }
@@ -71,15 +71,16 @@ pub async fn keys_of(
     client: &impl GenericClient,
     principals: &[PrincipalId],
 ) -> Result<Vec<(KeyId, KeyState)>, StoreError> {
-    let names: Vec<&str> = principals.iter().map(PrincipalId::as_str).collect();
-    let sql = "SELECT key, value FROM entities WHERE key > 'key/' AND key < 'key0' \
-        AND value::jsonb ->> 'principal' = ANY ($1) ORDER BY key";
-    let found = rows(client, sql, &[&names]).await?;
-    let key = |row: &Row| {
-        let state: KeyState = from_json(row.get(1))?;
-        Ok((state.public.id(), state))
-    };
-    found.iter().map(key).collect()
+    // There are as many keys as there are people, so they are all read.
+    let sql = "SELECT value FROM entities WHERE key > 'key/' AND key < 'key0' ORDER BY key";
+    let mut keys = Vec::new();
+    for row in rows(client, sql, &[]).await? {
+        let state: KeyState = entity_of(row.get(0))?;
+        if principals.contains(&state.principal) {
+            keys.push((state.public.id(), state));
+        }
+    }
+    Ok(keys)
 }
 
 /// Where instructions stand in the log, as long as they could be sent again. `signers` are theirs.
@@ -122,7 +123,7 @@ pub async fn disbursements(
     };
     let items = found.iter().map(|row| {
         let id: String = row.get(0);
-        let item = (parsed(&id, "a disbursement")?, from_json(row.get(1))?);
+        let item = (parsed(&id, "a disbursement")?, entity_of(row.get(1))?);
         Ok((id, item))
     });
     Ok(Page::of(items.collect::<Result<_, StoreError>>()?, slice))
@@ -152,7 +153,7 @@ pub async fn reports(client: &impl GenericClient, slice: Slice<'_>) -> Result<Pa
             report: parsed(row.get(0), "a digest")?,
             position,
             kind: row.get(2),
-            state: from_json(row.get(3))?,
+            state: entity_of(row.get(3))?,
         };
         Ok((position.to_string(), report))
     });
@@ -200,6 +201,6 @@ pub async fn cases(
     Ok(Page::of(items.collect::<Result<_, StoreError>>()?, slice))
 }
 
-fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|_| corrupt("an entity"))
+fn entity_of<T: DeserializeOwned>(packed: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_str(&entity_json(packed)?).map_err(|_| corrupt("an entity"))
 }

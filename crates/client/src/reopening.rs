@@ -1,0 +1,197 @@
+//! A log that goes on under a new origin because a part of it was lost: what this machine must see before it follows.
+//!
+//! The file is what `safeconduct reopen` writes: receipts of the custodians' proposal and concurrences. It is verified
+//! with the founding record alone, so custodians who signed with a key that was enrolled later do not count here. The
+//! head that this machine kept must begin the new log, or be no newer than the one that the custodians cite.
+
+use std::collections::BTreeSet;
+
+use ledger::id::PrincipalId;
+use records::governance::{Act, Founding, Proposal};
+use records::{Basis, Body, Header, Payload, Record};
+use serde::{Deserialize, Serialize};
+use signing::digest::Digest;
+use signing::dsse::Envelope;
+use translog::checkpoint::Checkpoint;
+use translog::proof::verify_consistency;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::home::{CHECKPOINT, EVIDENCE, FOUNDING, Home, LEDGER, RECEIPTS};
+use crate::membership::{Earlier, Ledger};
+use crate::receipt::Receipt;
+
+/// A reopening that a quorum of the founding's custodians signed and the new log holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reopening {
+    /// The newest head that is known to have been signed before.
+    pub cited: Checkpoint,
+    /// The head of the log that was left.
+    pub continued: Basis,
+    /// A head under the new origin.
+    pub head: Checkpoint,
+    /// Who stands behind it.
+    pub custodians: BTreeSet<PrincipalId>,
+    note: String,
+}
+
+/// What following it means for this home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The reopening.
+    pub reopening: Reopening,
+    /// The size of the head that was kept.
+    pub kept: u64,
+    /// What this home has receipts for and the log no longer holds.
+    pub lost: Vec<Lost>,
+}
+
+/// A record that was accepted once and is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The record.
+    pub digest: Digest,
+    /// Its kind.
+    pub kind: String,
+    /// Where it stood.
+    pub position: u64,
+}
+
+impl Reopening {
+    /// Verifies a reopening of this ledger.
+    pub fn verify(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Reopening, Error> {
+        let wrong = |reason: &str| Error::Reopening(reason.to_owned());
+        let key = &ledger.checkpoint_key;
+        let first = receipts.first().ok_or_else(|| wrong("the file is empty"))?;
+        let proposal = Record::parse(first.envelope.clone()).map_err(|error| wrong(&error.to_string()))?;
+        let Some((_, Act::Reopen { checkpoint, continued, origin })) = proposed(&proposal) else {
+            return Err(wrong("it does not begin with a proposal to reopen the log"));
+        };
+        if ledger.origin == *origin || ledger.earlier.iter().any(|earlier| earlier.origin == *origin) {
+            return Err(wrong("this home knows the origin already"));
+        }
+        let cited =
+            Checkpoint::parse_and_verify(checkpoint, ledger.origin.as_str(), key).map_err(|error| {
+                wrong(&format!("the head that it cites was not signed by this ledger: {error}"))
+            })?;
+        let mut custodians = BTreeSet::new();
+        let mut head = None;
+        for (receipt, position) in receipts.iter().zip(continued.size.0.saturating_add(1)..) {
+            let proven = receipt.verify(origin.as_str(), key).map_err(|error| wrong(&error.to_string()))?;
+            if receipt.position.0 != position {
+                return Err(wrong("its records do not stand where a reopening stands"));
+            }
+            let (header, body) = match proven.record.payload() {
+                Payload::Instruction(header, body) => (header, body),
+                _ => return Err(wrong("a record in it is no instruction")),
+            };
+            let is_for_it = match &**body {
+                Body::Proposal(_) => proven.record.digest() == proposal.digest(),
+                Body::Concurrence(concurrence) => concurrence.proposal == proposal.digest(),
+                _ => false,
+            };
+            if header.ledger != ledger.ledger || !is_for_it {
+                return Err(wrong("a record in it is about something else"));
+            }
+            if has_signed(founding, header, &receipt.envelope) {
+                custodians.insert(header.signer.clone());
+            }
+            head = Some(proven.checkpoint);
+        }
+        let quorum = founding.body.quorum.0;
+        if (custodians.len() as u64) < quorum {
+            return Err(wrong(&format!(
+                "{} custodians signed it with the keys of the founding record, and it takes {quorum}; have an auditor \
+                 verify a bundle of the new log",
+                custodians.len()
+            )));
+        }
+        let head = head.ok_or_else(|| wrong("the file is empty"))?;
+        Ok(Reopening { cited, continued: *continued, head, custodians, note: first.checkpoint.clone() })
+    }
+}
+
+/// What a proposal proposes.
+pub fn proposed(record: &Record) -> Option<(&Header, &Act)> {
+    match record.payload() {
+        Payload::Instruction(header, body) => match &**body {
+            Body::Proposal(Proposal { act }) => Some((header, act)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a custodian of the founding record signed this, with the key that it names for him.
+fn has_signed(founding: &Founding, header: &Header, envelope: &Envelope) -> bool {
+    let signer = founding.body.custodians.iter().find(|custodian| custodian.principal == header.signer);
+    signer.is_some_and(|signer| signer.key.id() == header.key && envelope.verify(&signer.key).is_ok())
+}
+
+/// The founding record that a home keeps.
+pub fn founding(home: &Home, ledger: &Ledger) -> Result<Founding, Error> {
+    let envelope: Envelope = home.read_json(FOUNDING)?.ok_or(Error::NotJoined)?;
+    Ok(Ledger::of_founding(&envelope, ledger.ledger, &ledger.url)?.1)
+}
+
+impl Client {
+    /// Follows a reopening from now on, if it accounts for the head that this machine kept.
+    pub fn follow_reopening(&self, receipts: &[Receipt]) -> Result<Followed, Error> {
+        let _lock = self.home().lock()?;
+        let ledger = self.ledger();
+        let reopening = Reopening::verify(receipts, ledger, &founding(self.home(), ledger)?)?;
+        let kept = self.kept()?;
+        let (held, cited) = (&kept.checkpoint, &reopening.cited);
+        let unaccounted = |reason: &str| Err(Error::Reopening(reason.to_owned()));
+        if held.size <= reopening.continued.size.0 {
+            let (size, head) = (held.size, &reopening.head);
+            let proof = self.consistency(size, head.size)?;
+            if verify_consistency(size, held.root, head.size, head.root, &proof).is_err() {
+                return unaccounted(
+                    "the new log does not begin with what this machine verified: the ledger was forked. Do not sign \
+                     anything, and tell the auditors",
+                );
+            }
+        } else if held.size > cited.size || (held.size == cited.size && held.root != cited.root) {
+            return unaccounted(&format!(
+                "this machine keeps a head of size {}, which is newer than, or another than, the one of size {} that the \
+                 custodians cite: give them {}, so that they know of it, and do not sign anything",
+                held.size,
+                cited.size,
+                self.home().path(CHECKPOINT).display()
+            ));
+        }
+        let lost = lost(self.home(), ledger, reopening.continued.size.0)?;
+        if let Some(note) = &kept.note {
+            let name = format!("{EVIDENCE}/before-{}.txt", reopening.head.size);
+            self.home().write(&name, note.as_bytes())?;
+        }
+        let mut earlier = ledger.earlier.clone();
+        earlier.push(Earlier { origin: ledger.origin.clone(), size: reopening.continued.size });
+        let origin = reopening
+            .head
+            .origin
+            .parse()
+            .map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
+        self.home().write_json(LEDGER, &Ledger { earlier, origin, ..ledger.clone() })?;
+        self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
+        Ok(Followed { kept: held.size, reopening, lost })
+    }
+}
+
+/// The home's receipts of what stood beyond this size of the log.
+fn lost(home: &Home, ledger: &Ledger, size: u64) -> Result<Vec<Lost>, Error> {
+    let mut lost = Vec::new();
+    for name in home.list(RECEIPTS)? {
+        let Some(receipt) = home.read_json::<Receipt>(&format!("{RECEIPTS}/{name}"))? else { continue };
+        let proven = receipt.verify(ledger.origin.as_str(), &ledger.checkpoint_key);
+        if let Ok(proven) = proven
+            && receipt.position.0 >= size
+        {
+            let kind = proven.record.kind().name().to_owned();
+            lost.push(Lost { digest: proven.record.digest(), kind, position: receipt.position.0 });
+        }
+    }
+    lost.sort_by_key(|record| record.position);
+    Ok(lost)
+}

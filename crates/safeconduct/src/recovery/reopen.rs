@@ -1,0 +1,113 @@
+//! `safeconduct reopen`: appends the custodians' acts to a restored log and signs its head under the new origin.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use client::receipt::Receipt;
+use disbursement_api::pipeline::{Reopened, Reopening};
+use ledger::time::Timestamp;
+use records::scalar::Integer;
+use signing::dsse::Envelope;
+use store::{hashes, log};
+
+use super::{MARKER, RESTORED, audit, beside_database, charter, export, register_path, unmark, write};
+use crate::error::{Error, Result};
+use crate::serve::{DatabaseArgs, explained, keys, log_to_stderr};
+use crate::{context, input, ui};
+
+/// `safeconduct reopen`
+#[derive(Debug, Args)]
+pub struct ReopenArgs {
+    /// The data directory that `restore` left, with the ledger's keys in place
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The custodians' acts: the proposal and the concurrences, each in a file
+    #[arg(value_name = "FILE", required = true)]
+    acts: Vec<PathBuf>,
+    /// The register, which is replaced and kept beside; else DIR/register.json
+    #[arg(long, value_name = "FILE")]
+    register: Option<PathBuf>,
+    /// The time, if this machine's clock is right although it is far from the ledger's last entry
+    #[arg(long, value_name = "TIME")]
+    confirm_clock: Option<Timestamp>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// Reopens a log.
+pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
+    log_to_stderr(None);
+    let data = args.data.as_path();
+    if !data.join(MARKER).exists() || !data.join(RESTORED).exists() {
+        return Err(Error::new(format!(
+            "{} is not a directory that `safeconduct restore` left to be reopened",
+            data.display()
+        )));
+    }
+    let acts = args.acts.iter().map(|path| input::json_file(path)).collect::<Result<Vec<Envelope>>>()?;
+    let register = register_path(data, args.register.as_ref());
+    let exported = data.join(RESTORED);
+    let (reopened, receipts) = beside_database(&args.database, data, async |databases| {
+        let ledgers_keys = keys::open(data)?;
+        let reopening = Reopening::of(
+            databases.clone(),
+            ledgers_keys,
+            register.clone(),
+            context::now,
+            args.confirm_clock,
+            acts,
+        )
+        .await
+        .map_err(explained)?;
+        reopening.append().await.map_err(explained)?;
+        // Nothing is signed that was not replayed.
+        let ledger = charter(databases).await?.ledger;
+        export(databases, ledger, &exported).await?;
+        let report = audit(&exported, ledger, &[])?;
+        if !report.is_verified() {
+            return Err(Error::new(format!(
+                "nothing was signed, since the audit refutes the log:\n{report}"
+            )));
+        }
+        ui::line(report.to_string());
+        let reopened = reopening.sign().await.map_err(explained)?;
+        let client = databases.read().await?;
+        let mut receipts = Vec::new();
+        for position in positions(&reopened, args.acts.len()) {
+            let record = log::record(&client, position).await.map_err(explained)?;
+            let record = record.ok_or_else(|| Error::new("a record that was appended is not there"))?;
+            let hashes = hashes::inclusion_proof(&client, position, reopened.head.size).await;
+            receipts.push(Receipt {
+                checkpoint: reopened.head.note.clone(),
+                envelope: record.envelope().clone(),
+                hashes: hashes.map_err(explained)?,
+                position: Integer(position),
+            });
+        }
+        Ok((reopened, receipts))
+    })?;
+    let Reopened { head, continued, cited, old_register } = &reopened;
+    let proof = data.join(format!("reopened-at-{}.json", continued.size));
+    write(&proof, &client::home::json(&receipts)?)?;
+    fs::remove_file(&exported)?;
+    unmark(data)?;
+    ui::line(format!("Reopened at {}, citing the head of size {}. Signed now:", continued.size, cited.size));
+    ui::line(head.note.trim_end());
+    if let Some(kept) = old_register {
+        ui::line(format!("The old register is kept: {}", kept.display()));
+    }
+    ui::line(format!(
+        "Give this file to everybody, who accepts it with `safeconduct reopening accept FILE`: {}",
+        proof.display()
+    ));
+    ui::line(format!("Next: safeconduct serve --data {} --archive NEW-DIR", data.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the acts stand: directly after the group's own record.
+fn positions(reopened: &Reopened, acts: usize) -> impl Iterator<Item = u64> {
+    let first = reopened.continued.size.0 + 1;
+    first..first + acts as u64
+}
