@@ -28,6 +28,15 @@ test: postgresql openssl python systemd lint deny ## Everything that must pass b
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
+# How often each of the two tests kills. They take about five seconds a kill.
+KILLS ?= 500
+
+.PHONY: soak
+soak: postgresql ## Cut every message, and kill service and PostgreSQL a thousand times (KILLS=500 with each kind of server)
+	SIM_SEEDS=5000 $(CARGO) test -p tests --test suite -- simulation --nocapture
+	FAULT_POINTS=all $(CARGO) test -p tests --test suite -- faults::connection --nocapture
+	CRASH_KILLS=$(KILLS) $(CARGO) test -p tests --test suite -- crash::nothing_is_lost --nocapture --test-threads=1
+
 .PHONY: bench
 bench: postgresql ## Measure it under load; BENCH="--quick" takes a minute
 	$(CARGO) bench --quiet -p tests --bench load -- $(BENCH)

@@ -1,4 +1,5 @@
-//! Stands between a process and PostgreSQL: counts the writer's round trips and breaks its connection on demand.
+//! Stands between a process and PostgreSQL: counts the writer's round trips and breaks connections on demand, at a commit
+//! or in the middle of any message.
 //!
 //! A client that pipelines sends its statements without waiting. The proxy holds back what it reads for a moment, so that all
 //! that is sent without waiting for an answer goes on as one burst: the bursts are the round trips.
@@ -25,9 +26,21 @@ pub enum Break {
     AfterCommit,
 }
 
+/// Where a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the service.
+    ToServer,
+    /// To the service.
+    ToClient,
+}
+
 #[derive(Default)]
 struct State {
     breaks: Mutex<Option<Break>>,
+    /// How many messages still pass one way before a connection is cut.
+    cut: Mutex<Option<(Way, u64)>>,
+    messages: [AtomicU64; 2],
     bursts: AtomicU64,
     statements: AtomicU64,
     is_closed: AtomicBool,
@@ -75,6 +88,22 @@ impl Proxy {
         self.state.breaks.lock().expect("no panic elsewhere").is_none()
     }
 
+    /// After so many more messages one way, of all connections, the next one is cut in its middle, and its connection
+    /// with it; none any more where there is no cut.
+    pub fn cut(&self, cut: Option<(Way, u64)>) {
+        *self.state.cut.lock().expect("no panic elsewhere") = cut;
+    }
+
+    /// Whether a cut is still to come.
+    pub fn will_cut(&self) -> bool {
+        self.state.cut.lock().expect("no panic elsewhere").is_some()
+    }
+
+    /// How many messages passed one way so far.
+    pub fn messages(&self, way: Way) -> u64 {
+        self.state.messages[way as usize].load(Ordering::SeqCst)
+    }
+
     /// From now on no new connection is let through.
     pub fn close(&self, is_closed: bool) {
         self.state.is_closed.store(is_closed, Ordering::SeqCst);
@@ -83,6 +112,67 @@ impl Proxy {
     /// The round trips and statements of writers so far.
     pub fn counted(&self) -> (u64, u64) {
         (self.state.bursts.load(Ordering::SeqCst), self.state.statements.load(Ordering::SeqCst))
+    }
+}
+
+impl State {
+    /// Counts what ends in these bytes, and says after how many of them the connection is cut.
+    fn pass(&self, way: Way, stream: &mut Messages, bytes: &[u8]) -> Option<usize> {
+        let (mut begin, mut cut) = (0, self.cut.lock().expect("no panic elsewhere"));
+        for end in stream.ends(bytes) {
+            self.messages[way as usize].fetch_add(1, Ordering::SeqCst);
+            match &mut *cut {
+                Some((cut_way, 0)) if *cut_way == way => {
+                    *cut = None;
+                    return Some(usize::midpoint(begin, end));
+                }
+                Some((cut_way, left)) if *cut_way == way => *left -= 1,
+                _ => {}
+            }
+            begin = end;
+        }
+        None
+    }
+}
+
+/// Follows a stream of messages: a byte for the kind, and a length that counts itself and what follows.
+struct Messages {
+    header: Vec<u8>,
+    header_length: usize,
+    left: usize,
+}
+
+impl Messages {
+    /// A client's first message has no kind.
+    fn new(way: Way) -> Messages {
+        Messages { header: vec![], header_length: if way == Way::ToServer { 4 } else { 5 }, left: 0 }
+    }
+
+    /// Where messages end in the next bytes of the stream.
+    fn ends(&mut self, bytes: &[u8]) -> Vec<usize> {
+        let (mut ends, mut at) = (vec![], 0);
+        while at < bytes.len() {
+            if self.left == 0 {
+                self.header.push(bytes[at]);
+                at += 1;
+                let Some(length) =
+                    self.header.last_chunk().filter(|_| self.header.len() == self.header_length)
+                else {
+                    continue;
+                };
+                self.left = u32::from_be_bytes(*length) as usize - 4;
+                self.header.clear();
+                self.header_length = 5;
+            } else {
+                let taken = self.left.min(bytes.len() - at);
+                self.left -= taken;
+                at += taken;
+            }
+            if self.left == 0 {
+                ends.push(at);
+            }
+        }
+        ends
     }
 }
 
@@ -107,19 +197,23 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
     let is_mute = Arc::new(AtomicBool::new(false));
     let (heard, mut answered) = tokio::sync::mpsc::unbounded_channel();
     let mute = Arc::clone(&is_mute);
+    let shared = Arc::clone(&state);
     let back = tokio::spawn(async move {
         let mut buffer = vec![0; 1 << 16];
+        let mut stream = Messages::new(Way::ToClient);
         while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             let _ = heard.send(());
             if mute.load(Ordering::SeqCst) {
                 continue;
             }
-            if to_client.write_all(&buffer[..count]).await.is_err() {
+            let cut = shared.pass(Way::ToClient, &mut stream, &buffer[..count]);
+            if to_client.write_all(&buffer[..cut.unwrap_or(count)]).await.is_err() || cut.is_some() {
                 break;
             }
         }
     });
     let mut is_writer = false;
+    let mut stream = Messages::new(Way::ToServer);
     let mut buffer = vec![0; 1 << 20];
     while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
         let mut burst = buffer[..count].to_vec();
@@ -141,7 +235,8 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
         }
         is_mute.store(point.is_some(), Ordering::SeqCst);
         while answered.try_recv().is_ok() {}
-        if to_server.write_all(&burst).await.is_err() {
+        let cut = state.pass(Way::ToServer, &mut stream, &burst);
+        if to_server.write_all(&burst[..cut.unwrap_or(burst.len())]).await.is_err() || cut.is_some() {
             break;
         }
         if point == Some(Break::AfterCommit) {

@@ -15,7 +15,7 @@ impl Choices {
         Choices(seed)
     }
 
-    /// Always the same.
+    /// From a seed that is known, and said where something fails.
     pub fn of(seed: u64) -> Choices {
         Choices(seed)
     }

@@ -86,11 +86,11 @@ impl Heads {
         size
     }
 
-    /// All that are no longer than the log are of this log. Answers the size of the longest.
+    /// All that are no longer than the log with these roots are of it. Answers the size of the longest.
     #[track_caller]
-    pub fn are_of(&self, log: &Log) -> u64 {
+    pub fn are_of(&self, roots: &[Digest]) -> u64 {
         for (size, root) in &self.0 {
-            if let Some(real) = log.roots.get(usize::try_from(*size).unwrap()) {
+            if let Some(real) = roots.get(usize::try_from(*size).unwrap()) {
                 assert_eq!(real, root, "the head of size {size} that was signed is not this log's");
             }
         }

@@ -91,9 +91,8 @@ impl Client {
     pub fn open(home: Home, key: SecretKey, connection: Connection) -> Result<Client, Error> {
         let (identity, ledger) = (Identity::read(&home)?, Ledger::read(&home)?);
         if identity.key != key.public().id() {
-            return Err(Error::Build(
-                "the key file is not this home's key; restore it from your backup".to_owned(),
-            ));
+            let reason = "the key file is not this home's key; restore it from your backup";
+            return Err(Error::Build(reason.to_owned()));
         }
         Ok(Client { home, identity, ledger, key, connection })
     }

@@ -39,6 +39,7 @@ use crate::pipeline::{LedgerKeys, Pipeline};
 use crate::places::Places;
 use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN, Refused};
 use crate::routes::{ROUTES, Who};
+use crate::spare::Spare;
 
 /// What the service is told about its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,6 +249,7 @@ pub async fn serve(
     let addresses = Places::new(usize::MAX, limits.connections_per_address);
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
+    let mut spare = Spare::new();
     loop {
         let accept = async {
             // Closed never, so this fails never.
@@ -263,7 +265,11 @@ pub async fn serve(
             Err(error) => {
                 // Of one connection, or of the system's limits, which pass.
                 tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if Spare::is_needed(&error) {
+                    spare.refuse(&listener).await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
                 continue;
             }
         };

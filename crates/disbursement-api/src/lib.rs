@@ -22,3 +22,4 @@ mod places;
 pub mod problem;
 mod publisher;
 pub mod routes;
+mod spare;

@@ -30,10 +30,14 @@
 //!
 //! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
 //! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
-//! connection, which waits for the server to be done with the old one, and the group's first record is looked up. What a
+//! connection, which waits for the server to be done with the old one, and all of the group's records are looked up. What a
 //! caller sends again is answered with its first position, so both are safe to repeat. A wait for a standby that was cancelled
 //! is the same: the group is in the log of the primary, and whether it survives the primary is open until a later commit of
 //! ours has been waited for (`docs/decisions/0010-failover.md`).
+//!
+//! **Failover.** A server that takes over may lack a group that the old one committed and nobody signed. Then a later
+//! checkpoint has its positions and not its records, so a checkpoint is a receipt only for what was written on the server
+//! that it was read from; what was written on an older one has to be sent again.
 //!
 //! What is *allowed* is not decided here: that is `programme`.
 
@@ -45,6 +49,7 @@ mod incoming;
 mod outcome;
 mod writer;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -58,9 +63,10 @@ use records::governance::Role;
 use records::scalar::Token;
 use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, PublicKey, SecretKey};
-use store::load::{Loaded, Loader};
+use store::Databases;
 use store::log::SignedHead;
-use store::{Databases, StoreError};
+use store::register::Epoch;
+use store::storage::{self, Storage};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -152,14 +158,14 @@ pub(crate) struct KnownKey {
 /// What the tasks of one process share.
 pub(crate) struct Shared {
     pub databases: Databases,
+    pub storage: Arc<dyn Storage>,
     pub keys: Arc<LedgerKeys>,
-    pub register: PathBuf,
     pub clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     pub settings: Settings,
     /// Why nothing may be written, as the publisher sees it.
     pub halted: watch::Sender<Option<Unavailable>>,
     /// The latest checkpoint that is known to be stored.
-    pub checkpoint: watch::Sender<Option<SignedHead>>,
+    pub checkpoint: watch::Sender<Option<Published>>,
     /// Wakes the publisher of this process.
     pub grown: Notify,
     /// Whether this process is the publisher, so that it need not be told through the database.
@@ -200,12 +206,13 @@ impl Shared {
         }
         holders
     }
+}
 
-    /// Loads keys outside a transaction.
-    pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
-        let client = self.databases.service().await?;
-        Loader::cached(&client).await?.load(&client, keys).await
-    }
+/// A stored checkpoint, and the server from which it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub head: SignedHead,
+    pub epoch: Epoch,
 }
 
 /// The pipeline. Clones are the same pipeline; when the last is dropped, what is queued is finished.
@@ -232,13 +239,25 @@ impl Pipeline {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
         settings: Settings,
     ) -> Pipeline {
+        let storage = Arc::new(storage::Stored::new(databases.clone(), register));
+        Pipeline::start_on(storage, databases, keys, clock, settings)
+    }
+
+    /// The same on any storage. `databases` are there for [`check`](Pipeline::check), and for what is known of newer servers.
+    pub fn start_on(
+        storage: Arc<dyn Storage>,
+        databases: Databases,
+        keys: Arc<LedgerKeys>,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        settings: Settings,
+    ) -> Pipeline {
         // How many are open in all is for the interface to bound.
         let open = Places::new(usize::MAX, settings.open_share);
         let room = Places::new(settings.queue_limit, settings.queue_share);
         let shared = Arc::new(Shared {
             databases,
+            storage,
             keys,
-            register,
             clock: Box::new(clock),
             settings,
             halted: watch::Sender::new(None),
@@ -298,11 +317,12 @@ impl Pipeline {
         let job = Job { items, mode, answer, _room: room, waits: Waits::begin() };
         self.queue.send(job).map_err(|_| Unavailable::ShuttingDown)?;
         // Without an answer the writer is gone, and what became of the job is not known.
-        let answers = answered.await.map_err(|_| Unavailable::Unknown)??;
+        let (answers, epoch) = answered.await.map_err(|_| Unavailable::Unknown)??;
         for (index, outcome) in places.into_iter().zip(answers) {
             outcomes[index] = outcome;
         }
-        let checkpoint = self.shared.metrics.timed(Stage::Receipt, self.receipt(&outcomes)).await;
+        let receipt = self.receipt(&outcomes, &epoch);
+        let checkpoint = self.shared.metrics.timed(Stage::Receipt, receipt).await?;
         Ok(Submitted { outcomes, checkpoint })
     }
 
@@ -332,18 +352,27 @@ impl Pipeline {
         Ok(self.open.take_one(principal)?)
     }
 
-    /// The stored checkpoint that covers every accepted record, if there is one in time.
-    async fn receipt(&self, outcomes: &[Outcome]) -> Option<String> {
+    /// The stored checkpoint that covers every accepted record, if there is one in time. They were written on, or found
+    /// on, the server of an epoch.
+    async fn receipt(&self, outcomes: &[Outcome], epoch: &Epoch) -> Result<Option<String>, Unavailable> {
         let positions = outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::Accepted { position, .. } => Some(*position),
             _ => None,
         });
-        let last = positions.max()?;
+        let Some(last) = positions.max() else { return Ok(None) };
         let mut checkpoints = self.shared.checkpoint.subscribe();
-        let covers = |head: &Option<SignedHead>| head.as_ref().is_some_and(|head| head.size > last);
+        let covers = |known: &Option<Published>| {
+            let is_older = |known: &Published| known.epoch.partial_cmp(epoch) == Some(Ordering::Less);
+            known.as_ref().is_some_and(|known| known.head.size > last && !is_older(known))
+        };
         let waited =
             tokio::time::timeout(self.shared.settings.receipt_wait, checkpoints.wait_for(covers)).await;
-        waited.ok()?.ok()?.as_ref().map(|head| head.note.clone())
+        match waited.ok().and_then(Result::ok).as_deref() {
+            Some(Some(known)) if known.epoch == *epoch => Ok(Some(known.head.note.clone())),
+            // Another server took over, which may have something else at these positions.
+            Some(Some(_)) => Err(Unavailable::Unknown),
+            _ => Ok(None),
+        }
     }
 
     /// Decides without storing: each envelope on its own, against the present state.
@@ -380,14 +409,14 @@ impl Pipeline {
     }
 
     async fn entity<T: Stored + Clone>(&self, key: Key) -> Result<Option<T>, Unavailable> {
-        let loaded = self.shared.load(vec![key]).await.map_err(Unavailable::of_read)?;
+        let loaded = self.shared.storage.load(vec![key]).await.map_err(Unavailable::of_read)?;
         let entity = loaded.into_iter().find_map(|(_, entity)| entity);
         Ok(entity.as_ref().and_then(T::of).cloned())
     }
 
     /// The latest stored checkpoint that this process knows of.
     pub fn checkpoint(&self) -> Option<SignedHead> {
-        self.shared.checkpoint.borrow().clone()
+        self.shared.checkpoint.borrow().as_ref().map(|known| known.head.clone())
     }
 
     /// Why nothing is written at present, where the publisher found a reason.

@@ -95,13 +95,13 @@ codes! {
     TOO_MANY_BUNDLES = "too_many_bundles", 429, transient, "As many bundles as are allowed at once are being read, by you or by all; ask again later.";
     // The service itself.
     CLOCK_SUSPECT = "clock_suspect", 503, transient, "The service's clock does not agree with the ledger's time, so nothing is written; an operator has to set it right or confirm the time.";
-    REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, so nothing is written; an operator has to restore it.";
+    REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, or cannot be read or written, so nothing is written; an operator has to see to it.";
     LOG_FORKED = "log_forked", 503, permanent, "The committed log does not extend what was signed before, so nothing is written; keep your receipts and tell the auditors.";
     STALE_SERVER = "stale_server", 503, transient, "The database is an older primary than one seen before, so nothing is written or read; send this again when an operator has put the right one in its place.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";
     QUEUE_FULL = "queue_full", 429, transient, "More instructions wait than can be taken; send this again.";
     SHUTTING_DOWN = "shutting_down", 503, transient, "The service is stopping; send this again.";
-    OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The connection to the database broke, or its wait for a standby was cut short, while this was written, so it may be in the log or not; send the same again to learn which.";
+    OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The database was lost, another server took its place, or its wait for a standby was cut short, while this was written, so it may be in the log or not; send the same again to learn which.";
     REQUEST_TIMEOUT = "request_timeout", 503, transient, "The answer took too long; what was sent may have been written, so send the same again to learn it.";
     OVERLOADED = "overloaded", 503, transient, "The service has as many requests at once as it takes; send this again.";
     INTERNAL = "internal", 500, permanent, "The service failed in a way that it does not foresee; its log says more to its operator.";

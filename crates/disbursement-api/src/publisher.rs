@@ -22,19 +22,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing::digest::Digest;
-use store::follower::Follower;
-use store::log::{self, Head, SignedHead};
-use store::register::{self, Epoch, Register, RegisterError, RegisterState};
-use store::session::{News, Session};
+use store::log::{Head, SignedHead};
+use store::register::{Epoch, RegisterError, RegisterState};
+use store::session::News;
+use store::storage::{Follower, Held};
 use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::metrics::Stage;
-use crate::pipeline::{Shared, Unavailable};
+use crate::pipeline::{Published, Shared, Unavailable};
 use tail::Tail;
 
 /// A publisher is told of new heads; it looks all the same, as a notification can be lost with its connection.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How old a connection gets. One to a primary that was replaced may stay open as long as that server runs, and nothing
+/// that is heard on it tells of the new one.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// How often the last head is tried to be published before the process ends.
 const LAST_TRIES: u32 = 3;
@@ -47,8 +52,9 @@ pub(crate) struct Publisher {
     shared: Arc<Shared>,
     /// Turns true when the writer has finished.
     finished: watch::Receiver<bool>,
-    register: Option<Register>,
-    session: Option<Follower>,
+    register: Option<Box<dyn Held>>,
+    session: Option<Box<dyn Follower>>,
+    connected: Instant,
     /// The log as it was published last.
     tail: Option<Tail>,
 }
@@ -93,7 +99,7 @@ impl From<RegisterError> for Trouble {
 
 impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, finished: watch::Receiver<bool>) -> Publisher {
-        Publisher { shared, finished, register: None, session: None, tail: None }
+        Publisher { shared, finished, register: None, session: None, connected: Instant::now(), tail: None }
     }
 
     pub(crate) async fn run(mut self) {
@@ -105,6 +111,7 @@ impl Publisher {
             self.session.take_if(|session| !databases.admits(session.epoch()));
             let epoch = self.epoch();
             let turn = tokio::select! {
+                biased;
                 turn = self.turn() => turn,
                 // The writer has found a newer server while this one does not answer.
                 () = overtaken(&databases, epoch) => Err(Trouble::Lost),
@@ -121,6 +128,7 @@ impl Publisher {
                 self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
             let epoch = self.epoch();
             tokio::select! {
+                biased;
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
                 () = self.shared.grown.notified() => {}
@@ -148,9 +156,7 @@ impl Publisher {
         };
         if halted.is_some() {
             self.tail = None;
-        }
-        if halted == Some(Unavailable::StaleServer) {
-            // The right one may be another host, or the same by another name.
+            // It may lead to the wrong server: the right one may be another host, or the same by another name.
             self.session = None;
         }
         self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
@@ -158,7 +164,7 @@ impl Publisher {
 
     async fn turn(&mut self) -> Result<(), Trouble> {
         if self.register.is_none() {
-            match Register::open(&self.shared.register) {
+            match self.shared.storage.hold_register() {
                 Ok(register) => {
                     self.register = Some(register);
                     // What there is to hear is another now.
@@ -172,31 +178,32 @@ impl Publisher {
         }
         let known = match &self.register {
             Some(register) => register.read()?,
-            None => register::read(&self.shared.register)?,
+            None => self.shared.storage.register()?,
         };
         if let Some(state) = &known {
             self.shared.databases.saw(&state.epoch);
         }
-        let is_usable =
-            |session: &Follower| !session.is_closed() && self.shared.databases.admits(session.epoch());
-        if !self.session.as_ref().is_some_and(is_usable) {
+        let databases = &self.shared.databases;
+        let is_usable = |session: &dyn Follower| {
+            !session.is_closed() && databases.admits(session.epoch()) && self.connected.elapsed() < RENEWAL
+        };
+        if !self.session.as_deref().is_some_and(is_usable) {
             // It may be another server by now, so everything is checked again.
             self.tail = None;
-            let session = self.shared.databases.follower().await?;
             let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
-            session.listen(news).await?;
-            self.session = Some(session);
+            self.session = Some(self.shared.storage.follower(news).await?);
+            self.connected = Instant::now();
         }
         let Publisher { shared, register, session, tail, .. } = self;
         let Some(session) = session else {
             return Err(Trouble::Lost);
         };
         let latest = match register {
-            Some(_) => publish(shared, register, session, tail).await?,
-            None => log::latest_checkpoint(session.client()).await?,
+            Some(_) => publish(shared, register, &**session, tail).await?,
+            None => session.latest_checkpoint().await?,
         };
         if let Some(latest) = latest {
-            announce(shared, latest);
+            announce(shared, Published { head: latest, epoch: session.epoch().clone() });
         }
         Ok(())
     }
@@ -205,11 +212,10 @@ impl Publisher {
 /// Publishes the committed head, if it is new. Answers its checkpoint, which is stored; none before the founding.
 async fn publish(
     shared: &Shared,
-    register: &mut Option<Register>,
-    session: &Follower,
+    register: &mut Option<Box<dyn Held>>,
+    session: &dyn Follower,
     tail: &mut Option<Tail>,
 ) -> Result<Option<SignedHead>, Trouble> {
-    let client = session.client();
     let begin = tail.as_ref().map_or(0, |tail| tail.state.size);
     let limit = if tail.is_some() { tail::PAGE } else { 0 };
     let (head, leaves) = session.head_and_leaves(begin, limit).await?;
@@ -226,7 +232,7 @@ async fn publish(
     // What is kept in memory was stored too.
     let latest = match &known {
         Some(known) => Some(known.signed()),
-        None => log::latest_checkpoint(client).await?,
+        None => session.latest_checkpoint().await?,
     };
     let mut next = Vec::new();
     let mut now = match (known, held) {
@@ -252,13 +258,12 @@ async fn publish(
 /// Checks a head, signs it and stores its checkpoint; where it was signed before, makes sure that this is stored.
 async fn sign(
     shared: &Shared,
-    register: &mut Option<Register>,
-    session: &Follower,
+    register: &mut Option<Box<dyn Held>>,
+    session: &dyn Follower,
     now: &mut Tail,
     (head, next): (&Head, Vec<Digest>),
     latest: Option<SignedHead>,
 ) -> Result<SignedHead, Trouble> {
-    let client = session.client();
     let before = now.state.clone();
     let extended = if head.size > before.size {
         // Sent together: the wait for a standby costs no round trip of its own.
@@ -274,7 +279,7 @@ async fn sign(
             committed = head.size,
             "the committed log does not extend the published one"
         );
-        log::mark_forked(client).await?;
+        session.mark_forked().await?;
         return Err(Trouble::Halt(Unavailable::LogForked));
     }
     // The register is written first, so it is at least as new as what is stored, or it was put back.
@@ -304,36 +309,36 @@ async fn overtaken(databases: &Databases, epoch: Option<Epoch>) {
 
 /// Reads a whole log again from its records, stores the tiles that are missing, and answers the register's state of it,
 /// without a checkpoint: `None` where the records do not make the head's root.
-pub(crate) async fn read_again(session: &Session, ledger: Digest) -> Result<Option<RegisterState>, Trouble> {
+pub(crate) async fn read_again(
+    session: &dyn Follower,
+    ledger: Digest,
+) -> Result<Option<RegisterState>, Trouble> {
     let mut tail = Tail::empty(ledger, session);
-    let is_whole = tail.extend(session, &log::head(session.client()).await?, Vec::new()).await?;
+    let is_whole = tail.extend(session, &session.head().await?, Vec::new()).await?;
     Ok(is_whole.then_some(tail.state))
 }
 
-/// Writes the register on a thread that may block. If that fails, the lock is given up with it.
-async fn write(register: &mut Option<Register>, state: RegisterState) -> Result<(), Trouble> {
+/// Writes the register. A turn that is cut short meanwhile gives it up: its lock is free when the write is over, and what is
+/// written afterwards comes after it.
+async fn write(register: &mut Option<Box<dyn Held>>, state: RegisterState) -> Result<(), Trouble> {
     let Some(mut held) = register.take() else {
         return Err(Trouble::Lost);
     };
-    let written = tokio::task::spawn_blocking(move || {
-        let result = held.write(&state);
-        (held, result)
-    });
-    let (held, result) = written.await.map_err(|error| {
-        tracing::error!(%error, "the register could not be written");
-        Trouble::Halt(Unavailable::RegisterMissing)
-    })?;
+    let written = held.write(state).await;
     *register = Some(held);
-    Ok(result?)
+    Ok(written?)
 }
 
 /// Tells whoever waits for a receipt.
-fn announce(shared: &Shared, head: SignedHead) {
-    shared.metrics.published(head.size);
+fn announce(shared: &Shared, new: Published) {
+    shared.metrics.published(new.head.size);
     shared.checkpoint.send_if_modified(|known| {
-        let is_newer = known.as_ref().is_none_or(|known| known.size < head.size);
+        let is_newer = known.as_ref().is_none_or(|known| {
+            let is_same = known.head.size == new.head.size;
+            known.head.size < new.head.size || (is_same && known.epoch < new.epoch)
+        });
         if is_newer {
-            *known = Some(head);
+            *known = Some(new);
         }
         is_newer
     });

@@ -12,6 +12,9 @@ pub enum StoreError {
     /// A statement failed, or the connection did.
     #[error("the database failed")]
     Database(#[from] tokio_postgres::Error),
+    /// The connection is gone.
+    #[error("the connection to the database is gone")]
+    Gone,
     /// The server did not answer in time.
     #[error("the database does not answer")]
     Silent,
@@ -60,7 +63,7 @@ impl StoreError {
                 _ => return Fault::Other,
             },
             StoreError::Database(error) => error,
-            StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
+            StoreError::Gone | StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
             StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
                 return Fault::Other;
             }

@@ -6,6 +6,7 @@
 //! | [`connect`], [`pool`], [`session`] | connections, each with one role and to the right server |
 //! | [`load`], [`rows`], [`writer`] | what the posting pipeline reads and appends |
 //! | [`log`], [`hashes`], [`register`] | what the publisher reads and writes, and proofs |
+//! | [`storage`] | the seam between those two and all of the above |
 //! | [`queries`] | what readers ask |
 
 mod append;
@@ -23,6 +24,7 @@ pub mod queries;
 pub mod register;
 pub mod rows;
 pub mod session;
+pub mod storage;
 pub mod writer;
 
 pub use connect::Transport;

@@ -185,13 +185,18 @@ impl Register {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it holds: `None` before the first write.
     pub fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
         read(&self.path)
     }
 
     /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is.
-    pub fn write(&mut self, state: &RegisterState) -> Result<(), RegisterError> {
+    pub fn write(&self, state: &RegisterState) -> Result<(), RegisterError> {
         let before = match newest(&self.path) {
             Ok(Some(before)) => before,
             // Who writes over a damaged one has read it, and knows.
@@ -248,7 +253,7 @@ mod tests {
         let dir = TestDir::new("register");
         let path = dir.path().join("register.json");
         assert_eq!(read(&path).unwrap(), None);
-        let mut register = Register::open(&path).unwrap();
+        let register = Register::open(&path).unwrap();
         assert!(matches!(Register::open(&path), Err(RegisterError::Held(_))));
         for size in [0, 7, u64::MAX] {
             register.write(&state(size, 1)).unwrap();
@@ -262,7 +267,7 @@ mod tests {
     fn a_damaged_slot_is_never_taken_for_a_whole_one() {
         let dir = TestDir::new("damage");
         let path = dir.path().join("register.json");
-        let mut register = Register::open(&path).unwrap();
+        let register = Register::open(&path).unwrap();
         for size in [6, 7] {
             register.write(&state(size, 1)).unwrap();
         }
@@ -296,7 +301,7 @@ mod tests {
     fn a_write_cut_short_leaves_the_state_before_it() {
         let dir = TestDir::new("torn");
         let path = dir.path().join("register.json");
-        let mut register = Register::open(&path).unwrap();
+        let register = Register::open(&path).unwrap();
         for size in [6, 7] {
             register.write(&state(size, 1)).unwrap();
         }

@@ -12,11 +12,13 @@ use ledger::time::Timestamp;
 use programme::entity::{CaseState, DisbursementState, Entity, FundState, ReportState, ReportStatus};
 use programme::stage::Stage;
 use programme::{Decision, Key, State};
-use records::Record;
 use records::assets::FundKind;
 use records::cases::ScreeningOutcome;
 use records::journal::JournalEntry;
+use records::{Kind, Record};
 use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::{KeyId, Signature};
 
 use crate::log::signed;
 
@@ -117,6 +119,27 @@ impl Rows {
     /// Whether there are no records yet.
     pub fn is_empty(&self) -> bool {
         self.records.kinds.is_empty()
+    }
+
+    /// The records' signatures, in order.
+    pub fn signatures(&self) -> Vec<Vec<u8>> {
+        self.records.signatures.clone()
+    }
+
+    /// The records, as they will stand in the log.
+    pub fn envelopes(&self) -> Vec<Envelope> {
+        let Records { kinds, keys, payloads, signatures } = &self.records;
+        let columns = kinds.iter().zip(keys).zip(payloads.iter().zip(signatures));
+        columns
+            .filter_map(|((kind, key), (payload, signature))| {
+                Some(Envelope {
+                    payload_type: Kind::of_code(*kind)?.payload_type().to_owned(),
+                    payload: payload.clone(),
+                    key_id: KeyId(Digest::try_from(key.as_slice()).ok()?),
+                    signature: Signature(signature.as_slice().try_into().ok()?),
+                })
+            })
+            .collect()
     }
 
     /// Appends a record.

@@ -20,7 +20,6 @@ use std::task::Poll;
 use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
 use programme::Key;
-use signing::keys::Signature;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -147,20 +146,20 @@ impl Writer {
         within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
     }
 
-    /// Whether the record at a position has this signature, and a standby has it too where the server waits for one. Waits
+    /// Whether the records from a position on have these signatures, all of them, and a standby has them too where the server
+    /// waits for one: another process's group at the same place and in the same second begins with the very same record. Waits
     /// for any other writer first, and so for the server to be done with a group whose connection was lost.
-    pub async fn is_logged(&self, position: u64, signature: &Signature) -> Result<bool, StoreError> {
-        const SQL: &str = "SELECT signature FROM records WHERE position = $1";
+    pub async fn is_logged(&self, position: u64, signatures: &[Vec<u8>]) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT signature FROM records WHERE position >= $1 ORDER BY position LIMIT $2";
         let client = self.client();
         let asked = async {
             client.batch_execute(BEGIN).await?;
             client.query_one(&self.lock, &[]).await?;
-            let row = client.query_opt(SQL, &[&signed(position)]).await?;
+            let rows = client.query(SQL, &[&signed(position), &signed(signatures.len() as u64)]).await?;
             client.batch_execute("ROLLBACK").await?;
-            Ok(row.map(|row| row.try_get(0)).transpose()?)
+            Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?)
         };
-        let found: Option<Vec<u8>> = within_limit(asked).await?;
-        let is_logged = found.is_some_and(|found| found == signature.as_bytes());
+        let is_logged = within_limit(asked).await? == signatures;
         if is_logged {
             within_limit(self.session.replicated()).await?;
         }

@@ -2,16 +2,16 @@
 //! with `ledger` or `programme`. Both take the same random steps; after each, every balance must be the same, and what
 //! the rules refuse for want of money, the model must not have.
 
-mod model;
+pub mod model;
 
 // The driver of the rules' own tests, of which this needs a part.
 #[allow(dead_code, reason = "the tests of `programme` use the rest")]
 #[path = "../../../crates/programme/tests/world/mod.rs"]
-mod world;
+pub mod world;
 
 use std::collections::BTreeMap;
 
-use programme::Code;
+use programme::{Code, State};
 use proptest::prelude::*;
 use records::{Payload, Verified};
 
@@ -21,9 +21,9 @@ use world::script::code_of;
 use world::steps::steps;
 
 /// Every balance by the model's name for it, zeros left out. Only the names of accounts are translated here.
-fn balances(world: &World) -> BTreeMap<(String, String), i128> {
+pub fn balances(state: &State) -> BTreeMap<(String, String), i128> {
     let mut all = BTreeMap::new();
-    for (key, balance) in world.state.balances() {
+    for (key, balance) in state.balances() {
         let account = key.account.to_string();
         let (code, name) = account.split_once('/').unwrap_or((&account, ""));
         let (bucket, held) = match code {
@@ -42,7 +42,7 @@ fn balances(world: &World) -> BTreeMap<(String, String), i128> {
 }
 
 /// Tells the model what was accepted since a position: each record, and whether an entry follows it.
-fn tell(model: &mut Model, records: &[Verified]) {
+pub fn tell(model: &mut Model, records: &[Verified]) {
     for (index, record) in records.iter().enumerate() {
         let posted = records.get(index + 1).is_some_and(is_entry);
         match record.payload() {
@@ -75,12 +75,12 @@ proptest! {
         let mut world = World::for_steps(in_pairs);
         let mut model = Model::default();
         tell(&mut model, &world.records);
-        prop_assert_eq!(balances(&world), model.balances(), "at the beginning");
+        prop_assert_eq!(balances(&world.state), model.balances(), "at the beginning");
         for step in &steps {
             let before = world.records.len();
             let tried = world.try_step(step);
             tell(&mut model, &world.records[before..]);
-            prop_assert_eq!(balances(&world), model.balances(), "after {}", &tried.line);
+            prop_assert_eq!(balances(&world.state), model.balances(), "after {}", &tried.line);
             model.assert_sound();
             if let Some(lack) = code_of(&tried.outcome).and_then(lack_behind) {
                 let body = world.sent.as_ref().unwrap();
@@ -96,6 +96,6 @@ fn the_model_knows_a_difference() {
     let world = World::for_steps(false);
     let mut model = Model::default();
     tell(&mut model, &world.records[..world.records.len() / 2]);
-    assert_ne!(balances(&world), model.balances());
+    assert_ne!(balances(&world.state), model.balances());
     assert_eq!(model.balances().get(&("f1".to_owned(), "available".to_owned())), None);
 }

@@ -77,7 +77,7 @@ fn an_older_server_is_not_written_to() {
     let record = bank(&world, "b1");
     world.service.stop();
     let before = size(&world);
-    let mut register = Register::open(&world.register).unwrap();
+    let register = Register::open(&world.register).unwrap();
     let honest = register.read().unwrap().unwrap();
     let mut newer = honest.clone();
     newer.epoch.timeline += 1;

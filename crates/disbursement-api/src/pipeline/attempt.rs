@@ -11,10 +11,10 @@ use records::journal::Lapse;
 use records::scalar::Token;
 use records::{BuildError, Payload, Record};
 use signing::digest::Digest;
-use signing::keys::Signature;
 use store::load::Loaded;
 use store::log::Head;
-use store::writer::{CommitError, Opened, Writer};
+use store::storage::Appender;
+use store::writer::{CommitError, Opened};
 
 use super::clock::{Confirmed, group_time};
 use super::draft::{Draft, Progress, Unit, has_keys_of};
@@ -52,7 +52,7 @@ pub(super) struct Appended {
 /// One attempt.
 pub(super) struct Attempt<'a> {
     pub shared: &'a Shared,
-    pub connection: &'a Writer,
+    pub connection: &'a dyn Appender,
     pub confirmed: Confirmed,
 }
 
@@ -91,7 +91,7 @@ impl Attempt<'_> {
         let due = if has_more { self.all_overdue(due, recorded_at, &policy).await? } else { due };
         let lapses = self.lapses(&mut state, ledger, due).await?;
         let mut draft = Draft::new(&self.shared.keys, state, &head, recorded_at);
-        let group = draft.begin(ledger, self.epoch()?).map_err(not_built)?;
+        draft.begin(ledger, self.epoch()?).map_err(not_built)?;
         let mut units = vec![Unit { items: &lapses, mode: Mode::Each }];
         units.extend(jobs.iter().map(|job| Unit { items: &job.items, mode: job.mode }));
         let mut outcomes = self.decide(&mut draft, &units).await?.into_iter();
@@ -107,13 +107,7 @@ impl Attempt<'_> {
             self.connection.roll_back().await.map_err(failed)?;
             return Ok(Appended { answers, is_written: false, has_more: false, warm: None });
         }
-        self.commit(
-            draft,
-            &head,
-            group.envelope().signature,
-            Appended { answers, is_written: true, has_more, warm: None },
-        )
-        .await
+        self.commit(draft, &head, Appended { answers, is_written: true, has_more, warm: None }).await
     }
 
     /// The ledger's id and the policy at a time, where the charter names this service's keys.
@@ -235,7 +229,7 @@ impl Attempt<'_> {
                 Ok(position) => {
                     answers.push(vec![Outcome::Accepted { digest, position }]);
                     let appended = Appended { answers, is_written: true, has_more: false, warm: None };
-                    return self.commit(draft, head, item.record.envelope().signature, appended).await;
+                    return self.commit(draft, head, appended).await;
                 }
                 Err(refusal) => answers.push(vec![Outcome::Refused { digest, refusal }]),
             }
@@ -244,14 +238,9 @@ impl Attempt<'_> {
         Ok(Appended { answers, is_written: false, has_more: false, warm: None })
     }
 
-    async fn commit(
-        &self,
-        draft: Draft<'_>,
-        before: &Head,
-        signature: Signature,
-        appended: Appended,
-    ) -> Result<Appended, Failed> {
+    async fn commit(&self, draft: Draft<'_>, before: &Head, appended: Appended) -> Result<Appended, Failed> {
         let (rows, after, state) = draft.finish();
+        let signatures = rows.signatures();
         // The publisher of this process is told without the database.
         let tell = !*self.shared.publishes.borrow();
         let commit = self.connection.commit(rows, before, &after, tell);
@@ -264,7 +253,7 @@ impl Attempt<'_> {
             Err(CommitError::NotCommitted(error)) => Err(failed(error)),
             Err(CommitError::Unknown(error)) => {
                 tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
-                Err(Failed::Doubt(Doubt { first: before.size, signature, answers: appended.answers }))
+                Err(Failed::Doubt(Doubt { first: before.size, signatures, answers: appended.answers }))
             }
         }
     }

@@ -191,7 +191,7 @@ fn verify_or_refuse(shared: &Shared, record: Record, ledger: Option<Digest>) -> 
 async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Digest>, Unavailable> {
     let keys = ids.into_iter().map(Key::PublicKey).chain([Key::Charter]).collect();
     let mut ledger = None;
-    for (_, entity) in shared.load(keys).await.map_err(Unavailable::of_read)? {
+    for (_, entity) in shared.storage.load(keys).await.map_err(Unavailable::of_read)? {
         match entity {
             Some(Entity::PublicKey(state)) => shared.remember_key(&state),
             Some(Entity::Charter(CharterState { ledger: found, .. })) => ledger = Some(found),

@@ -107,7 +107,8 @@ pub enum Unavailable {
     /// The service is stopping.
     #[error("the service is stopping")]
     ShuttingDown,
-    /// The connection broke while the group was committed, and the database stayed away.
+    /// The connection broke while the group was committed, and the database stayed away; or another server took over
+    /// before the head was signed.
     #[error("whether it was written is not known")]
     Unknown,
     /// A fault of the service; its log says more.

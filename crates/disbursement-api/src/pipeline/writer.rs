@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::id::PrincipalId;
-use signing::keys::Signature;
-use store::register::{self, Epoch, RegisterState};
-use store::{Fault, StoreError, log};
+use store::register::{Epoch, RegisterState};
+use store::storage::Appender;
+use store::{Fault, StoreError};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::field::Empty;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Job {
     pub items: Vec<Prepared>,
     pub mode: Mode,
-    pub answer: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
+    pub answer: oneshot::Sender<Result<(Vec<Outcome>, Epoch), Unavailable>>,
     /// Its place in the queue, free again when it is answered.
     pub _room: Taken<PrincipalId>,
     pub waits: Waits,
@@ -52,7 +52,7 @@ pub(super) struct Writer {
     stop: Arc<Notify>,
     /// Tells the publisher that nothing more will come.
     written: watch::Sender<bool>,
-    connection: Option<store::writer::Writer>,
+    connection: Option<Box<dyn Appender>>,
     /// The state after the last group, as far as it is known.
     warm: Option<Warm>,
     confirmed: Confirmed,
@@ -81,7 +81,8 @@ pub(super) enum Failed {
 /// A group that is in the log or not.
 pub(super) struct Doubt {
     pub first: u64,
-    pub signature: Signature,
+    /// Of all its records.
+    pub signatures: Vec<Vec<u8>>,
     pub answers: Vec<Vec<Outcome>>,
 }
 
@@ -163,10 +164,10 @@ impl Writer {
     async fn post(&mut self, mut group: VecDeque<Job>) {
         while !group.is_empty() {
             match self.settle(group.make_contiguous()).await {
-                Ok(answers) => {
+                Ok((answers, epoch)) => {
                     for (job, outcomes) in group.drain(..answers.len()).zip(answers) {
                         // Whoever asked may have gone; the record stays.
-                        let _ = job.answer.send(Ok(outcomes));
+                        let _ = job.answer.send(Ok((outcomes, epoch.clone())));
                     }
                 }
                 // One of them, alone, will be refused again; the others need not suffer for it.
@@ -174,7 +175,9 @@ impl Writer {
                     for job in group.drain(..) {
                         let alone = self.settle(std::slice::from_ref(&job)).await;
                         let answer = match alone {
-                            Ok(mut answers) => answers.pop().ok_or(Unavailable::Internal),
+                            Ok((mut answers, epoch)) => {
+                                answers.pop().map(|outcomes| (outcomes, epoch)).ok_or(Unavailable::Internal)
+                            }
                             Err(failed) => Err(failed.reason()),
                         };
                         let _ = job.answer.send(answer);
@@ -190,8 +193,8 @@ impl Writer {
     }
 
     /// Appends a group, however often the connection is lost, as long as patience allows. Answers the jobs of a beginning
-    /// of the list: all of them, except where a founding record has to stand alone.
-    async fn settle(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+    /// of the list: all of them, except where a founding record has to stand alone; and on which server they hold.
+    async fn settle(&mut self, jobs: &[Job]) -> Result<(Vec<Vec<Outcome>>, Epoch), Failed> {
         let patience = if self.is_up { self.shared.settings.patience } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
         let mut doubt: Option<Doubt> = None;
@@ -207,7 +210,8 @@ impl Writer {
             match attempt {
                 Ok(answers) => {
                     self.is_up = true;
-                    return Ok(answers);
+                    let connection = self.connection.as_ref().ok_or(Failed::Lost)?;
+                    return Ok((answers, connection.epoch().clone()));
                 }
                 Err(Failed::Lost) => {}
                 Err(Failed::Doubt(open)) => doubt = Some(open),
@@ -226,7 +230,9 @@ impl Writer {
     async fn resolve(&mut self, doubt: Doubt) -> Result<Option<Vec<Vec<Outcome>>>, Failed> {
         let logged = match self.connect().await {
             Ok(()) => match &self.connection {
-                Some(connection) => connection.is_logged(doubt.first, &doubt.signature).await.map_err(failed),
+                Some(connection) => {
+                    connection.is_logged(doubt.first, &doubt.signatures).await.map_err(failed)
+                }
                 None => Err(Failed::Lost),
             },
             Err(failed) => Err(failed),
@@ -244,27 +250,20 @@ impl Writer {
 
     /// Makes sure that there is a connection, to no older a server and no shorter a log than the register has seen.
     async fn connect(&mut self) -> Result<(), Failed> {
+        self.seen()?;
         let databases = &self.shared.databases;
-        // The publisher of this process says so itself when it sees a newer server; that of another process writes it here.
-        if !*self.shared.publishes.borrow()
-            && let Ok(Some(state)) = register::read(&self.shared.register)
-        {
-            databases.saw(&state.epoch);
-        }
-        let is_usable = |connection: &store::writer::Writer| {
-            !connection.client().is_closed() && databases.admits(connection.epoch())
-        };
-        if self.connection.as_ref().is_some_and(is_usable) {
+        let is_usable =
+            |connection: &dyn Appender| !connection.is_closed() && databases.admits(connection.epoch());
+        if self.connection.as_deref().is_some_and(is_usable) {
             return Ok(());
         }
         self.connection = None;
-        let connection = databases.writer().await.map_err(failed)?;
-        match register::read(&self.shared.register) {
-            Ok(Some(state)) => {
-                self.saw_register = true;
+        let connection = self.shared.storage.appender().await.map_err(failed)?;
+        match self.seen()? {
+            Some(state) => {
                 fence(&state, connection.epoch()).map_err(Failed::Stop)?;
                 // What would be appended to a shorter log would stand where something else was acknowledged.
-                let head = log::head(connection.client()).await.map_err(failed)?;
+                let head = connection.head().await.map_err(failed)?;
                 if head.size < state.size {
                     tracing::error!(
                         head.size,
@@ -274,20 +273,32 @@ impl Writer {
                     return Err(Failed::Stop(Unavailable::LogForked));
                 }
             }
-            Ok(None) => {
-                let published = log::latest_checkpoint(connection.client()).await.map_err(failed)?;
-                if published.is_some() || self.saw_register {
+            None => {
+                if connection.latest_checkpoint().await.map_err(failed)?.is_some() {
                     tracing::error!("the register is missing beside existing checkpoints");
                     return Err(Failed::Stop(Unavailable::RegisterMissing));
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, "the register cannot be used");
-                return Err(Failed::Stop(Unavailable::RegisterMissing));
-            }
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// What the register holds now; it is looked at for each group. Whoever publishes, here or in another process, may have
+    /// found a newer server.
+    fn seen(&mut self) -> Result<Option<RegisterState>, Failed> {
+        match self.shared.storage.register() {
+            Ok(Some(state)) => {
+                self.saw_register = true;
+                self.shared.databases.saw(&state.epoch);
+                return Ok(Some(state));
+            }
+            Ok(None) if !self.saw_register && self.shared.checkpoint.borrow().is_none() => return Ok(None),
+            Ok(None) => tracing::error!("the register is gone"),
+            Err(error) => tracing::error!(%error, "the register cannot be used"),
+        }
+        self.connection = None;
+        Err(Failed::Stop(Unavailable::RegisterMissing))
     }
 
     /// One attempt, observed.
@@ -309,17 +320,11 @@ impl Writer {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
         }
-        let was_published = self.saw_register || self.shared.checkpoint.borrow().is_some();
-        if was_published && !self.shared.register.exists() {
-            tracing::error!("the register is gone");
-            self.connection = None;
-            return Err(Failed::Stop(Unavailable::RegisterMissing));
-        }
         self.connect().await?;
         let Some(connection) = self.connection.take() else {
             return Err(Failed::Lost);
         };
-        let group = Attempt { shared: &self.shared, connection: &connection, confirmed: self.confirmed };
+        let group = Attempt { shared: &self.shared, connection: &*connection, confirmed: self.confirmed };
         // A group that fails, or writes nothing, leaves none.
         let result = group.append(jobs, self.warm.take()).await;
         // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.

@@ -4,9 +4,9 @@ use programme::Key;
 use programme::entity::{CharterState, Stored as _};
 use signing::digest::Digest;
 use store::StoreError;
-use store::log::{self, Head, SignedHead, StoredTile};
+use store::log::{Head, SignedHead, StoredTile};
 use store::register::RegisterState;
-use store::session::Session;
+use store::storage::Follower;
 use translog::checkpoint::Checkpoint;
 use translog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, tile_root};
 use translog::tree::Frontier;
@@ -31,7 +31,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// The log before anything was published.
-    pub async fn begin(shared: &Shared, session: &Session) -> Result<Tail, Trouble> {
+    pub async fn begin(shared: &Shared, session: &dyn Follower) -> Result<Tail, Trouble> {
         let Some(ledger) = founded(shared, session).await? else {
             return Err(Trouble::Halt(Unavailable::Internal));
         };
@@ -39,7 +39,7 @@ impl Tail {
     }
 
     /// Nothing of a ledger yet.
-    pub fn empty(ledger: Digest, session: &Session) -> Tail {
+    pub fn empty(ledger: Digest, session: &dyn Follower) -> Tail {
         let frontier = Frontier::new();
         let state = RegisterState {
             ledger,
@@ -53,7 +53,11 @@ impl Tail {
     }
 
     /// The log as the register holds it, beside a server that is no older than it.
-    pub async fn resume(shared: &Shared, session: &Session, state: RegisterState) -> Result<Tail, Trouble> {
+    pub async fn resume(
+        shared: &Shared,
+        session: &dyn Follower,
+        state: RegisterState,
+    ) -> Result<Tail, Trouble> {
         fence(&state, session.epoch()).map_err(Trouble::Halt)?;
         let unusable = |problem: &'static str| {
             tracing::error!(problem, "the register cannot be used");
@@ -74,18 +78,17 @@ impl Tail {
     /// known.
     pub async fn extend(
         &mut self,
-        session: &Session,
+        session: &dyn Follower,
         head: &Head,
         next: Vec<Digest>,
     ) -> Result<bool, Trouble> {
-        let client = session.client();
         let begin = self.frontier.size();
         if head.size <= begin {
             return Ok(head.size == begin && head.root == self.frontier.root());
         }
         let rest = begin % u64::from(TILE_WIDTH);
         if self.leaves.len() as u64 != rest {
-            let again = log::leaf_hashes(client, begin - rest, begin, u32::from(TILE_WIDTH)).await;
+            let again = session.leaf_hashes(begin - rest, begin, u32::from(TILE_WIDTH)).await;
             let Some(again) = if_whole(again)? else { return Ok(false) };
             self.leaves = again;
         }
@@ -93,7 +96,7 @@ impl Tail {
             Grown { frontier: self.frontier.clone(), leaves: self.leaves.clone(), ..Grown::default() };
         next.into_iter().for_each(|leaf| grown.append(leaf));
         while grown.frontier.size() < head.size {
-            let page = log::leaf_hashes(client, grown.frontier.size(), head.size, PAGE).await;
+            let page = session.leaf_hashes(grown.frontier.size(), head.size, PAGE).await;
             let Some(page) = if_whole(page)? else { return Ok(false) };
             page.into_iter().for_each(|leaf| grown.append(leaf));
         }
@@ -101,16 +104,16 @@ impl Tail {
             return Ok(false);
         }
         for tiles in grown.tiles.chunks(TILES) {
-            log::store_tiles(client, tiles).await?;
+            session.store_tiles(tiles).await?;
         }
         for (id, root) in &grown.above {
             let below = id.index * u64::from(TILE_WIDTH);
-            let hashes = log::tile_roots(client, id.level - 1, below, below + u64::from(TILE_WIDTH)).await?;
+            let hashes = session.tile_roots(id.level - 1, below, below + u64::from(TILE_WIDTH)).await?;
             let Some(tile) = whole(*id, &hashes).filter(|tile| tile_root(&tile.hashes) == *root) else {
                 tracing::error!(?id, "the stored tiles below are not those of this log");
                 return Ok(false);
             };
-            log::store_tiles(client, &[tile]).await?;
+            session.store_tiles(&[tile]).await?;
         }
         self.state.size = head.size;
         self.state.root = head.root;
@@ -190,11 +193,11 @@ fn whole(id: TileId, hashes: &[Digest]) -> Option<StoredTile> {
 }
 
 /// The id of the ledger that the log is of, if there is one; it must have the keys and the origin that this service has.
-async fn founded(shared: &Shared, session: &Session) -> Result<Option<Digest>, Trouble> {
-    let Some(record) = log::record(session.client(), 0).await? else {
+async fn founded(shared: &Shared, session: &dyn Follower) -> Result<Option<Digest>, Trouble> {
+    let Some(record) = session.record(0).await? else {
         return Ok(None);
     };
-    let charter = shared.load(vec![Key::Charter]).await?.into_iter().find_map(|(_, entity)| entity);
+    let charter = shared.storage.load(vec![Key::Charter]).await?.into_iter().find_map(|(_, entity)| entity);
     let charter = charter.as_ref().and_then(CharterState::of);
     if charter.is_some_and(|charter| has_keys_of(&shared.keys, charter) && charter.ledger == record.digest())
     {

@@ -21,6 +21,7 @@ use signing::keys::{KeyId, PublicKey, SecretKey};
 use store::Databases;
 use store::log::{self, SignedHead};
 use store::register::{Register, RegisterState};
+use store::storage;
 use store::writer::Opened;
 use tokio::sync::{Notify, watch};
 use translog::checkpoint::Checkpoint;
@@ -75,6 +76,7 @@ pub struct Reopened {
 /// A log that is to be reopened.
 pub struct Reopening {
     shared: Shared,
+    register: PathBuf,
     acts: Vec<Verified>,
     cited: Basis,
     continued: Basis,
@@ -105,9 +107,9 @@ impl Reopening {
             return Err(wrong("one of them is another record"));
         }
         let shared = Shared {
+            storage: Arc::new(storage::Stored::new(databases.clone(), register.clone())),
             databases,
             keys: Arc::new(LedgerKeys { record, checkpoint, origin }),
-            register,
             clock: Box::new(clock),
             settings: Settings { confirm_clock, ..Settings::default() },
             halted: watch::Sender::new(None),
@@ -127,7 +129,7 @@ impl Reopening {
             record.verify(key).map_err(|error| wrong(&error.to_string()))
         };
         let acts = records.into_iter().map(verify).collect::<Result<Vec<_>, _>>()?;
-        Ok(Reopening { shared, acts, cited, continued })
+        Ok(Reopening { shared, register, acts, cited, continued })
     }
 
     /// Appends the acts as one group, unless they are in the log already.
@@ -164,7 +166,7 @@ impl Reopening {
             return Err(Unavailable::Internal.into());
         }
         let session = shared.databases.follower().await?;
-        let mut register = Register::open(&shared.register)?;
+        let register = Register::open(&self.register)?;
         let read = publisher::read_again(&session, charter.ledger).await;
         let mut state = read.map_err(|trouble| trouble.reason())?.ok_or(ReopenError::NotWhole)?;
         let origin = shared.keys.origin.to_string();
@@ -175,7 +177,7 @@ impl Reopening {
             Ok(None) => None,
             // This was done before, and cut short afterwards.
             Ok(Some(held)) if held.checkpoint == state.checkpoint => None,
-            _ => Some(keep(&shared.register, continued.size.0)?),
+            _ => Some(keep(&self.register, continued.size.0)?),
         };
         register.write(&state)?;
         session.store_checkpoint(&head).await?;
@@ -189,14 +191,14 @@ impl Reopening {
     }
 
     fn old_register(&self, ledger: Digest) -> Result<Option<RegisterState>, ReopenError> {
-        match store::register::read(&self.shared.register) {
+        match store::register::read(&self.register) {
             Ok(Some(held)) if held.ledger != ledger => Err(ReopenError::OtherRegister),
             other => Ok(other?),
         }
     }
 
     async fn charter(&self) -> Result<CharterState, ReopenError> {
-        let loaded = self.shared.load(vec![Key::Charter]).await?;
+        let loaded = self.shared.storage.load(vec![Key::Charter]).await?;
         let charter = loaded.into_iter().find_map(|(_, entity)| entity);
         Ok(charter.as_ref().and_then(CharterState::of).cloned().ok_or(Unavailable::Internal)?)
     }
@@ -205,7 +207,7 @@ impl Reopening {
 /// Stores the tiles that a restored log lacks: it may have been restored to a moment at which they were still to come.
 /// `false` where its records do not make its head's root.
 pub async fn complete_tiles(databases: &Databases, ledger: Digest) -> Result<bool, ReopenError> {
-    let session = databases.session().await?;
+    let session = databases.follower().await?;
     let read = publisher::read_again(&session, ledger).await.map_err(|trouble| trouble.reason())?;
     Ok(read.is_some())
 }
@@ -236,7 +238,7 @@ fn concurred(record: &Record) -> Option<Digest> {
 
 async fn enrolled(shared: &Shared, records: &[Record]) -> Result<HashMap<KeyId, PublicKey>, ReopenError> {
     let keys: HashSet<Key> = records.iter().map(|record| Key::PublicKey(record.envelope().key_id)).collect();
-    let loaded = shared.load(keys.into_iter().collect()).await?;
+    let loaded = shared.storage.load(keys.into_iter().collect()).await?;
     let known = loaded.into_iter().filter_map(|(_, entity)| match entity {
         Some(Entity::PublicKey(KeyState { public, .. })) => Some((public.id(), public)),
         _ => None,

@@ -1,0 +1,285 @@
+//! The model as the pipeline and the publisher call it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ledger::id::DisbursementId;
+use ledger::time::Timestamp;
+use programme::Key;
+use programme::entity::Entity;
+use records::Record;
+use signing::digest::Digest;
+use store::StoreError;
+use store::load::Loaded;
+use store::log::{Head, SignedHead, StoredTile};
+use store::register::{Epoch, RegisterError, RegisterState};
+use store::rows::Rows;
+use store::session::News;
+use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
+use store::writer::{CommitError, Opened};
+use tokio::sync::Notify;
+
+use super::storage::{Connection, Outside, Seen, Server, loaded};
+
+impl Storage for Seen {
+    fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded> {
+        Box::pin(async move {
+            self.step().await?;
+            let inner = &mut *self.outside.lock();
+            let reached = inner.reached;
+            Ok(loaded(&inner.servers[reached].state, keys))
+        })
+    }
+
+    fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
+        Box::pin(async {
+            self.step().await?;
+            Ok(Box::new(self.connect()) as Box<dyn Appender>)
+        })
+    }
+
+    fn follower(&self, _: News) -> Answer<'_, Box<dyn Follower>> {
+        Box::pin(async {
+            self.step().await?;
+            let connection = self.connect();
+            self.outside.lock().listeners.push((connection.server, Arc::clone(&connection.heard)));
+            Ok(Box::new(connection) as Box<dyn Follower>)
+        })
+    }
+
+    fn register(&self) -> Result<Option<RegisterState>, RegisterError> {
+        Ok(self.outside.lock().register.clone())
+    }
+
+    fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError> {
+        let inner = &mut *self.outside.lock();
+        if inner.holder.is_some_and(|holder| holder != self.process) || inner.killed.contains(&self.process) {
+            return Err(RegisterError::Held(PathBuf::from("register")));
+        }
+        inner.holder = Some(self.process);
+        Ok(Box::new(Register { seen: self.clone() }))
+    }
+}
+
+struct Register {
+    seen: Seen,
+}
+
+impl Drop for Register {
+    fn drop(&mut self) {
+        let outside: &Outside = &self.seen.outside;
+        outside.lock().holder.take_if(|holder| *holder == self.seen.process);
+    }
+}
+
+impl Held for Register {
+    fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
+        Ok(self.seen.outside.lock().register.clone())
+    }
+
+    /// Fails before or after it is on disk, and who is killed meanwhile may have written it or not.
+    fn write(&mut self, state: RegisterState) -> Later<'_, Result<(), RegisterError>> {
+        Box::pin(async move {
+            let failed = || RegisterError::Io {
+                action: "write",
+                path: PathBuf::from("register"),
+                source: io::Error::other("the disk"),
+            };
+            self.seen.step().await.map_err(|_| failed())?;
+            {
+                let inner = &mut *self.seen.outside.lock();
+                assert_eq!(inner.holder, Some(self.seen.process), "it is written by who does not hold it");
+                let before = inner.register.as_ref().map_or(0, |before| before.size);
+                assert!(state.size >= before, "the register goes back");
+                inner.see(&state.checkpoint);
+                inner.register = Some(state);
+            }
+            self.seen.step().await.map_err(|_| failed())
+        })
+    }
+}
+
+impl Reader for Connection {
+    fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    fn is_closed(&self) -> bool {
+        Connection::is_closed(self)
+    }
+
+    fn head(&self) -> Answer<'_, Head> {
+        Box::pin(async {
+            self.trip().await?;
+            Ok(self.with(|server| server.head.clone()))
+        })
+    }
+
+    fn latest_checkpoint(&self) -> Answer<'_, Option<SignedHead>> {
+        Box::pin(async {
+            self.trip().await?;
+            let signed = |(size, note): (&u64, &String)| SignedHead { size: *size, note: note.clone() };
+            Ok(self.with(|server| server.checkpoints.last_key_value().map(signed)))
+        })
+    }
+}
+
+fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
+    let due = |(key, entity): (&Key, &Entity)| match (key, entity) {
+        (Key::Disbursement(id), Entity::Disbursement(state))
+            if state.stage.can_lapse() && state.expires < before =>
+        {
+            Some((id.clone(), state.expires))
+        }
+        _ => None,
+    };
+    let mut due: Vec<_> = server.state.entities().filter_map(due).collect();
+    due.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
+    due
+}
+
+impl Appender for Connection {
+    fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
+        Box::pin(async move {
+            self.take_lock().await?;
+            let (head, mut due) =
+                self.with(|server| (server.head.clone(), due(server, now.max(server.head.recorded_at))));
+            due.truncate(usize::try_from(due_limit).unwrap_or(usize::MAX));
+            Ok(Opened { head, due, loaded: self.loaded(keys) })
+        })
+    }
+
+    fn all_due(&self, before: Timestamp) -> Answer<'_, Vec<(DisbursementId, Timestamp)>> {
+        Box::pin(async move {
+            self.trip().await?;
+            Ok(self.with(|server| due(server, before)))
+        })
+    }
+
+    fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded> {
+        Box::pin(async move {
+            self.trip().await?;
+            Ok(self.loaded(keys))
+        })
+    }
+
+    fn roll_back(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.trip().await?;
+            self.give_lock();
+            Ok(())
+        })
+    }
+
+    fn is_logged<'a>(&'a self, position: u64, signatures: &'a [Vec<u8>]) -> Answer<'a, bool> {
+        Box::pin(async move {
+            self.take_lock().await?;
+            let index = usize::try_from(position).expect("a position");
+            let is_logged = self.with(|server| {
+                let logged = server.log.get(index..index + signatures.len());
+                logged.is_some_and(|logged| {
+                    logged
+                        .iter()
+                        .map(|record| record.envelope().signature.as_bytes().to_vec())
+                        .eq(signatures.iter().cloned())
+                })
+            });
+            self.roll_back().await?;
+            Ok(is_logged)
+        })
+    }
+
+    /// Nobody counts them here.
+    fn round_trips(&self) -> u32 {
+        0
+    }
+
+    fn commit<'a>(
+        &'a self,
+        rows: Rows,
+        before: &'a Head,
+        after: &'a Head,
+        tell: bool,
+    ) -> Later<'a, Result<(), CommitError>> {
+        Box::pin(async move {
+            let envelopes = rows.envelopes();
+            assert_eq!(before.size + envelopes.len() as u64, after.size);
+            assert_eq!(self.with(|server| server.head.size), before.size, "a position is written twice");
+            self.commit(envelopes, tell).await
+        })
+    }
+}
+
+impl Follower for Connection {
+    fn heard(&self) -> Arc<Notify> {
+        Arc::clone(&self.heard)
+    }
+
+    fn record(&self, position: u64) -> Answer<'_, Option<Record>> {
+        Box::pin(async move {
+            self.trip().await?;
+            let index = usize::try_from(position).expect("a position");
+            Ok(self.with(|server| server.log.get(index).map(|record| (**record).clone())))
+        })
+    }
+
+    fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>> {
+        Box::pin(async move {
+            self.trip().await?;
+            let end = to.min(from + u64::from(limit));
+            let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
+            let hashes = self.with(|server| {
+                server.log.get(from..end).map(|part| part.iter().map(|record| record.leaf_hash()).collect())
+            });
+            hashes
+                .ok_or(StoreError::Corrupt { table: "records", problem: "a position is missing".to_owned() })
+        })
+    }
+
+    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
+        Box::pin(async move {
+            let head = self.head().await?;
+            let end = head.size.min(from.saturating_add(u64::from(limit)));
+            let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
+            let leaves = self.with(|server| {
+                let part = server.log.get(from..end).unwrap_or_default();
+                part.iter().map(|record| record.leaf_hash()).collect()
+            });
+            Ok((head, leaves))
+        })
+    }
+
+    /// No primary here waits for a standby: which part of a log one has is decided when it takes over.
+    fn replicated(&self) -> Answer<'_, ()> {
+        Box::pin(self.trip())
+    }
+
+    fn store_tiles<'a>(&'a self, _: &'a [StoredTile]) -> Answer<'a, ()> {
+        Box::pin(self.trip())
+    }
+
+    /// No log here is so long that it has tiles above others.
+    fn tile_roots(&self, _: u8, _: u64, _: u64) -> Answer<'_, Vec<Digest>> {
+        Box::pin(async {
+            self.trip().await?;
+            Ok(vec![])
+        })
+    }
+
+    fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()> {
+        Box::pin(async {
+            self.trip().await?;
+            self.store_checkpoint(head);
+            self.trip().await
+        })
+    }
+
+    fn mark_forked(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.trip().await?;
+            self.with(|server| server.head.forked = true);
+            Ok(())
+        })
+    }
+}
