@@ -213,7 +213,11 @@ fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_
     // It comes back as it was, writable, and first in every URL.
     pair.a.revive_alone();
     let old = trace(&pair.a);
-    let accepted = |name: &str| seen.send(&desk.url, &desk.sign("anna", opening(name, "north")));
+    let accepted = |name: &str| {
+        // A read can meet a connection that has just been ended, which is told to whoever asked.
+        until("a read", || desk.get("karl", "/v1/checkpoint").status == 200);
+        seen.send(&desk.url, &desk.sign("anna", opening(name, "north")));
+    };
     accepted("while-the-old-one-runs");
     pair.b.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'safeconduct%'");
     accepted("by-new-connections");
