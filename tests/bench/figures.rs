@@ -188,6 +188,9 @@ impl Target {
 
     /// In words.
     pub fn verdict(&self) -> &'static str {
+        if self.value.is_nan() {
+            return "not measured";
+        }
         match (self.keeps(self.goal), self.keeps(self.gate)) {
             (true, _) => "goal",
             (false, true) => "gate",

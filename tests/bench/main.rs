@@ -29,6 +29,7 @@ mod process;
 mod report;
 mod stored;
 mod supply;
+mod train;
 
 use std::fs;
 use std::path::PathBuf;
@@ -60,9 +61,15 @@ struct Args {
     /// About a minute: 10,000 records, one round of windows of a second
     #[arg(long, conflicts_with_all = ["records", "window", "rounds"])]
     quick: bool,
+    /// Only the figures whose names begin so, each as often as there are rounds: for profiling
+    #[arg(long)]
+    only: Vec<String>,
     /// Where results.json and results.svg go; else target/bench
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Measure nothing: fill the smallest log, train the dictionary of what is stored on it, and write that here
+    #[arg(long)]
+    train: Option<PathBuf>,
     /// Where the service's data lie meanwhile: the disk that is measured
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -85,6 +92,10 @@ fn main() {
         println!("{name}: {value}");
     }
     let mut run = Run::new(&args, process, dir.clone());
+    if let Some(file) = &args.train {
+        run.supply.fill(&run.process, args.records[0]);
+        return train::train(&run.process, file);
+    }
     let out = args.out.clone().unwrap_or_else(|| tests::binary::target().join("bench"));
     fs::create_dir_all(&out).expect("a directory");
     let (json, svg) = (out.join("results.json"), out.join("results.svg"));
@@ -120,6 +131,8 @@ struct Run {
     dir: PathBuf,
     window: Duration,
     rounds: usize,
+    /// The beginnings of the figures' names that are measured; all where there are none.
+    only: Vec<String>,
     /// The most lines a second so far.
     lines_per_s: f64,
     /// The database's bytes and the log's records before it was filled.
@@ -132,7 +145,12 @@ impl Run {
         let commits = Commits::prepare(&process);
         let empty = (stored::database_bytes(&process), supply.size());
         let window = Duration::from_secs_f64(args.window);
-        Run { process, supply, commits, dir, window, rounds: args.rounds, lines_per_s: 1_000.0, empty }
+        let (rounds, only) = (args.rounds, args.only.clone());
+        Run { process, supply, commits, dir, window, rounds, only, lines_per_s: 1_000.0, empty }
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|wanted| name.starts_with(wanted))
     }
 
     /// Everything, at this many records.
@@ -155,11 +173,15 @@ impl Run {
             self.lists(&mut stage);
         }
         let copied = stage.filled.min(100_000);
-        for _ in 0..self.rounds {
-            stage.add("COPY, 1000 a commit", baseline::copy(&self.process, copied, false));
-            stage.add("COPY, all in one", baseline::copy(&self.process, copied, true));
+        if self.is_wanted("COPY") {
+            for _ in 0..self.rounds {
+                stage.add("COPY, 1000 a commit", baseline::copy(&self.process, copied, false));
+                stage.add("COPY, all in one", baseline::copy(&self.process, copied, true));
+            }
         }
-        self.replay(&mut stage);
+        if self.is_wanted("replay") {
+            self.replay(&mut stage);
+        }
         stage.resident_max_mb = self.process.resident_max_mb();
         stage
     }
@@ -170,7 +192,9 @@ impl Run {
             ["single, 1", "single, 8", "single, 32"].into_iter().zip(commits).zip([1, 8, 32])
         {
             let connections = usize::try_from(in_flight).expect("a number");
-            stage.add(of_postgres, self.commits.window(&self.process, connections, self.window));
+            if self.is_wanted(of_postgres) {
+                stage.add(of_postgres, self.commits.window(&self.process, connections, self.window));
+            }
             self.requests(stage, name, in_flight, 1, Funds::Hot);
         }
         self.requests(stage, "single, 32, 1000 funds", 32, 1, Funds::Spread);
@@ -210,6 +234,9 @@ impl Run {
 
     /// Requests for one window, all of them accepted.
     fn requests(&mut self, stage: &mut Stage, name: &'static str, in_flight: u64, list: usize, funds: Funds) {
+        if !self.is_wanted(name) {
+            return;
+        }
         // So that the window does not end early: nothing is faster than lists.
         self.supply.refill(&self.process, (self.window.as_secs_f64() * self.lines_per_s * 1.5) as u64);
         let before = self.supply.size();
@@ -223,6 +250,9 @@ impl Run {
         for (name, read) in
             [("balance, 32", Read::Balance), ("statement, 32", Read::Statement), ("fund, 32", Read::Fund)]
         {
+            if !self.is_wanted(name) {
+                continue;
+            }
             let size = self.supply.size();
             let mut window = self.drive(self.supply.reads(32, read));
             window.log = (size, size);
@@ -231,7 +261,9 @@ impl Run {
     }
 
     fn signatures(&self, stage: &mut Stage, name: &'static str, half: Ed25519, cores: usize) {
-        stage.add(name, baseline::ed25519(&self.process, half, cores, self.window / 3));
+        if self.is_wanted(name) || name == VERIFY_BESIDE {
+            stage.add(name, baseline::ed25519(&self.process, half, cores, self.window / 3));
+        }
     }
 
     fn drive<W: Worker>(&self, workers: impl Iterator<Item = W>) -> Window {

@@ -35,6 +35,14 @@ pub fn bytes_by_relation(process: &Process) -> Vec<(String, u64)> {
     rows.iter().map(|row| (row.get(0), unsigned(row.get(1)))).collect()
 }
 
+/// Payloads and entities, unpacked.
+pub fn packed(process: &Process) -> Vec<Vec<u8>> {
+    let sql = "SELECT payload FROM records UNION ALL SELECT value FROM entities \
+        UNION ALL SELECT state FROM disbursements";
+    let rows = ledger(process).query(sql, &[]).expect("rows");
+    rows.iter().map(|row| store::packed::unpack(row.get(0)).expect("a frame")).collect()
+}
+
 /// What the server says about itself.
 pub fn server(process: &Process) -> Vec<(&'static str, String)> {
     let mut client = ledger(process);
