@@ -39,7 +39,19 @@ CREATE TABLE head (
 -- The RFC 6962 root and the frontier of no records.
 INSERT INTO head (root, frontier) VALUES (sha256(''), '\x0000000000000000');
 
--- What the rules read, by key, as packed JSON; a function of the log.
+-- Takes the head's lock where the log still ends with this head, and fails otherwise.
+CREATE FUNCTION follow_head(known_size bigint, known_root bytea) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM public.head WHERE size = known_size AND root = known_root AND NOT forked FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the log does not end with this head any more' USING ERRCODE = 'serialization_failure';
+    END IF;
+END
+$$;
+
+-- What the rules read, by key, as packed JSON; a function of the log. That of a disbursement is in `disbursements`.
 CREATE TABLE entities (
     key   text PRIMARY KEY,
     value bytea NOT NULL
@@ -116,6 +128,8 @@ $$;
 -- currency, where a hold is resolved that is not there, where a limit would break, or where P1 to P4 would not hold.
 CREATE FUNCTION keep_balances() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
+-- Plans are made once a session, perhaps while tables are small: they have to be by index whatever the sizes are then.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 AS $$
 DECLARE
     wrong record;
@@ -263,7 +277,9 @@ CREATE TABLE disbursements (
     currency     text NOT NULL,
     amount       numeric NOT NULL,
     expires      bigint NOT NULL,
-    can_lapse    boolean NOT NULL
+    can_lapse    boolean NOT NULL,
+    -- What the rules read of it, as packed JSON.
+    state        bytea NOT NULL
 );
 CREATE INDEX disbursements_agency ON disbursements (agency, agency_ref);
 CREATE INDEX disbursements_stage ON disbursements (stage, disbursement);
@@ -315,7 +331,8 @@ CREATE POLICY service_lines ON statement_lines TO safeconduct_service, safecondu
 -- Who may do what. The owner cannot log in; nothing that can log in may change or remove what was appended.
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO safeconduct_owner, safeconduct_service, safeconduct_agency, safeconduct_read;
-REVOKE ALL ON FUNCTION keep_balances() FROM PUBLIC;
+REVOKE ALL ON FUNCTION keep_balances(), follow_head(bigint, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION follow_head(bigint, bytea) TO safeconduct_service;
 DO $$
 DECLARE
     name text;
@@ -330,6 +347,7 @@ END
 $$;
 ALTER VIEW fund_proofs OWNER TO safeconduct_owner;
 ALTER FUNCTION keep_balances() OWNER TO safeconduct_owner;
+ALTER FUNCTION follow_head(bigint, bytea) OWNER TO safeconduct_owner;
 GRANT SELECT ON fund_proofs TO safeconduct_service, safeconduct_read;
 GRANT INSERT ON records, postings, checkpoints, tiles, funds, statement_lines, reads TO safeconduct_service;
 GRANT UPDATE (size, root, frontier, recorded_at, forked) ON head TO safeconduct_service;

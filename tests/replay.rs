@@ -46,7 +46,14 @@ async fn replayed(world: &World, keys: &[PublicKey]) -> State {
             _ => entities.push((key.to_string(), entity.to_json())),
         }
     }
-    let rows = client.query("SELECT key, value FROM entities", &[]).await.expect("entities");
+    let rows = client
+        .query(
+            "SELECT key, value FROM entities \
+        UNION ALL SELECT 'disbursement/' || disbursement, state FROM disbursements",
+            &[],
+        )
+        .await
+        .expect("entities");
     let stored = rows.iter().map(|row| (row.get(0), load::entity_json(row.get(1)).expect("JSON"))).collect();
     assert_eq!(sorted(entities), sorted(stored));
     let sql = "SELECT account, fund, currency, amount::text, held::text FROM balances";

@@ -6,6 +6,9 @@
 //! commits. The publisher (`crate::publisher`) signs the head afterwards; a caller is answered when a stored checkpoint
 //! covers its records, or after [`Settings::receipt_wait`] without one.
 //!
+//! **Ahead.** While a group is written, the next one is decided on the state after it, and then appended in one round trip, on
+//! condition that the log still ends there (`docs/decisions/0019-deciding-ahead.md`). What follows is how it goes otherwise.
+//!
 //! **Round trips.** A group takes two: `BEGIN`, the head's lock, what has to lapse and the keys that its records are known
 //! to need; then every write and `COMMIT`. So does a request, or an approval that is the first. Where a guard asks
 //! for more (balances, whose accounts depend on what was loaded; the principals behind earlier approvals), the missing keys of *all* remaining records are loaded in one more
@@ -41,6 +44,7 @@
 //!
 //! What is *allowed* is not decided here: that is `programme`.
 
+mod ahead;
 mod attempt;
 mod check;
 mod clock;
@@ -48,6 +52,7 @@ mod draft;
 mod incoming;
 mod outcome;
 mod writer;
+mod writing;
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -80,8 +85,9 @@ use crate::places::{Places, Taken};
 use crate::publisher::Publisher;
 pub(crate) use draft::has_keys_of;
 use incoming::{Incoming, Prepared};
+use writer::Writer;
 pub(crate) use writer::fence;
-use writer::{Job, Waits, Writer};
+use writing::{Job, Waits};
 
 /// How often a group's keys are loaded before a record is taken to ask for ever: no guard has more than three steps.
 const LOADS_MAX: u32 = 3;

@@ -4,6 +4,7 @@
 //! The order is that of the constraints: funds before the postings whose proofs are made of them, the head last.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use signing::digest::Digest;
 use tokio_postgres::types::ToSql;
@@ -39,15 +40,16 @@ const CASES: &str = "INSERT INTO cases (case_ref, agency, agency_ref, entered, o
     SET agency = excluded.agency, agency_ref = excluded.agency_ref, entered = excluded.entered, \
         offer = excluded.offer, offer_version = excluded.offer_version, screening = excluded.screening";
 const DISBURSEMENTS: &str = "INSERT INTO disbursements \
-        (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse) \
-    SELECT disbursement, agency, agency_ref, fund, benefit, stage, currency, amount::numeric, expires, can_lapse \
+        (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse, state) \
+    SELECT disbursement, agency, agency_ref, fund, benefit, stage, currency, amount::numeric, expires, can_lapse, state \
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-        $9::bigint[], $10::boolean[]) \
-        AS d (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse) \
+        $9::bigint[], $10::boolean[], $11::bytea[]) \
+        AS d (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse, state) \
     ON CONFLICT (disbursement) DO UPDATE \
     SET agency = excluded.agency, agency_ref = excluded.agency_ref, fund = excluded.fund, \
         benefit = excluded.benefit, stage = excluded.stage, currency = excluded.currency, \
-        amount = excluded.amount, expires = excluded.expires, can_lapse = excluded.can_lapse";
+        amount = excluded.amount, expires = excluded.expires, can_lapse = excluded.can_lapse, \
+        state = excluded.state";
 const STATEMENT_LINES: &str = "INSERT INTO statement_lines \
         (agency, agency_ref, position, disbursement, at, event, benefit, currency, amount) \
     SELECT agency, agency_ref, position, disbursement, at, event, benefit, currency, amount::numeric \
@@ -182,6 +184,8 @@ pub(crate) fn statements(
     }
     if !disbursements.is_empty() {
         let states = || disbursements.values();
+        let packed = |state| packed::pack(&serde_json::to_vec(state).map_err(io::Error::from)?);
+        let packed: Vec<Vec<u8>> = states().map(packed).collect::<Result<_, _>>()?;
         let list = columns![
             column(disbursements.keys(), |id| id.to_string()),
             column(states(), |state| state.agency.to_string()),
@@ -193,6 +197,7 @@ pub(crate) fn statements(
             column(states(), |state| amount(state).amount().to_string()),
             column(states(), |state| state.expires.unix()),
             column(states(), |state| state.stage.can_lapse()),
+            packed,
         ];
         all.push(Statement::of(DISBURSEMENTS, list));
     }

@@ -96,6 +96,11 @@ impl StoreError {
         matches!(self, StoreError::Database(error) if error.as_db_error().is_some())
     }
 
+    /// Whether the server answered that the log has another head than the one that was to be followed.
+    pub(crate) fn has_moved(&self) -> bool {
+        matches!(self, StoreError::Database(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE))
+    }
+
     pub(crate) fn corrupt(table: &'static str, problem: impl std::fmt::Display) -> StoreError {
         StoreError::Corrupt { table, problem: problem.to_string() }
     }

@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::error::StoreError;
 use crate::log::{self, Head, SignedHead, head_of, signed};
-use crate::session::Session;
+use crate::session::{REPLICATED, Session};
 
 /// A session whose task follows the log. The statements that it repeats are prepared.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Follower {
     head: Statement,
     records: Statement,
     checkpoint: Statement,
+    replicated: Statement,
 }
 
 impl Deref for Follower {
@@ -30,12 +31,13 @@ impl Deref for Follower {
 impl Follower {
     pub(crate) async fn prepare(session: Session) -> Result<Follower, StoreError> {
         let client = session.client();
-        let (head, records, checkpoint) = tokio::try_join!(
+        let (head, records, checkpoint, replicated) = tokio::try_join!(
             client.prepare(log::HEAD),
             client.prepare(log::RECORDS),
             client.prepare(log::CHECKPOINT),
+            client.prepare(REPLICATED),
         )?;
-        Ok(Follower { session, head, records, checkpoint })
+        Ok(Follower { session, head, records, checkpoint, replicated })
     }
 
     /// The head as it was committed last, and the leaf hashes of the records before it from a position on, `limit` at most,
@@ -55,6 +57,12 @@ impl Follower {
         let mut envelopes = log::envelopes_of(&rows?, from).unwrap_or_default();
         envelopes.truncate(usize::try_from(head.size.saturating_sub(from)).unwrap_or(usize::MAX));
         Ok((head, envelopes.iter().map(log::leaf_hash).collect()))
+    }
+
+    /// [`Session::replicated`].
+    pub async fn replicated(&self) -> Result<(), StoreError> {
+        let sent = self.session.client().query(&self.replicated, &[]);
+        self.session.committed(async { Ok(sent.await.map(drop)?) }).await
     }
 
     /// Stores a checkpoint and tells everybody. Storing the same one again changes nothing.

@@ -1,7 +1,7 @@
 //! Loads entities by key: the reads that let the rules decide.
 //!
-//! Four kinds of key have tables of their own: balances (only the trigger writes them), instruction ids, and heads, which
-//! are group records of the log. Everything else is in `entities`. What is asked together is sent together, one
+//! Four kinds of key have tables of their own: balances (only the trigger writes them), instruction ids, disbursements, and heads,
+//! which are group records of the log. Everything else is in `entities`. What is asked together is sent together, one
 //! statement for each table that has a key in it, so a load is one round trip. Every key that is asked for is answered,
 //! with `None` where there is no such entity.
 
@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::currency::Currency;
+use ledger::id::DisbursementId;
 use ledger::money::Money;
 use ledger::time::Timestamp;
 use programme::Key;
@@ -17,14 +18,19 @@ use records::Kind;
 use records::journal::Group;
 use rust_decimal::Decimal;
 use signing::digest::Digest;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use crate::error::StoreError;
-use crate::log::{self, Head};
+use crate::log::{self, Head, head_of};
 use crate::packed;
 use crate::pool::Databases;
+use crate::session::within_limit;
+use crate::writer::Opened;
 
 const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
+const DISBURSEMENTS: &str =
+    "SELECT disbursement, state FROM disbursements WHERE disbursement = ANY($1::text[])";
 // A subquery with a limit is run once for each key, by the index: a join would be planned for a table of another size.
 const INSTRUCTIONS: &str = "SELECT i.signer, i.id::text, i.digest, i.position, i.not_after \
     FROM unnest($1::text[], $2::text[]) AS w (signer, id) \
@@ -37,6 +43,10 @@ const BALANCES: &str = "SELECT b.account, b.fund, b.currency, b.amount::text, b.
         WHERE account = w.account AND fund = w.fund AND currency = w.currency LIMIT 1) b";
 const HEADS: &str = "SELECT position, payload FROM records WHERE position = ANY($1::bigint[]) AND kind = $2";
 
+pub(crate) const DUE: &str = "SELECT disbursement, expires FROM disbursements \
+    WHERE can_lapse AND expires < greatest($1, (SELECT recorded_at FROM head)) \
+    ORDER BY expires, disbursement LIMIT $2";
+
 /// What a load answers: each key with its entity, if there is one.
 pub type Loaded = Vec<(Key, Option<Entity>)>;
 
@@ -44,6 +54,7 @@ pub type Loaded = Vec<(Key, Option<Entity>)>;
 #[derive(Debug, Clone)]
 pub struct Loader {
     entities: Statement,
+    disbursements: Statement,
     instructions: Statement,
     balances: Statement,
     heads: Statement,
@@ -52,38 +63,41 @@ pub struct Loader {
 impl Loader {
     /// Prepares the statements.
     pub async fn prepare(client: &Client) -> Result<Loader, StoreError> {
-        let (entities, instructions, balances, heads) = tokio::try_join!(
+        let (entities, disbursements, instructions, balances, heads) = tokio::try_join!(
             client.prepare(ENTITIES),
+            client.prepare(DISBURSEMENTS),
             client.prepare(INSTRUCTIONS),
             client.prepare(BALANCES),
             client.prepare(HEADS),
         )?;
-        Ok(Loader { entities, instructions, balances, heads })
+        Ok(Loader { entities, disbursements, instructions, balances, heads })
     }
 
     /// The statements of a pooled connection, prepared once.
     pub async fn cached(client: &deadpool_postgres::Object) -> Result<Loader, StoreError> {
-        let (entities, instructions, balances, heads) = tokio::try_join!(
+        let (entities, disbursements, instructions, balances, heads) = tokio::try_join!(
             client.prepare_cached(ENTITIES),
+            client.prepare_cached(DISBURSEMENTS),
             client.prepare_cached(INSTRUCTIONS),
             client.prepare_cached(BALANCES),
             client.prepare_cached(HEADS),
         )?;
-        Ok(Loader { entities, instructions, balances, heads })
+        Ok(Loader { entities, disbursements, instructions, balances, heads })
     }
 
     /// Loads keys, none twice, in one round trip. The statements are sent when this is polled first.
     pub async fn load(&self, client: &Client, keys: Vec<Key>) -> Result<Loaded, StoreError> {
         let wanted = Wanted::of(keys);
-        let (entities, instructions, balances, heads) = tokio::join!(
+        let (entities, disbursements, instructions, balances, heads) = tokio::join!(
             biased;
-            self.entities(client, &wanted),
+            stored(client, &self.entities, &wanted.entities),
+            stored(client, &self.disbursements, &wanted.disbursements),
             self.instructions(client, &wanted),
             self.balances(client, &wanted),
             self.heads(client, &wanted),
         );
         let mut found: HashMap<Key, Entity> = HashMap::new();
-        for part in [entities?, instructions?, balances?, heads?] {
+        for part in [entities?, disbursements?, instructions?, balances?, heads?] {
             found.extend(part);
         }
         Ok(wanted
@@ -94,25 +108,6 @@ impl Loader {
                 (key, entity)
             })
             .collect())
-    }
-
-    async fn entities(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
-        if wanted.entities.is_empty() {
-            return Ok(Vec::new());
-        }
-        let names: Vec<&str> = wanted.entities.keys().map(String::as_str).collect();
-        let rows = client.query(&self.entities, &[&names]).await?;
-        let entity = |row: Row| {
-            let name: String = row.try_get(0)?;
-            let json = entity_json(row.try_get(1)?)?;
-            let key = wanted.entities.get(&name);
-            let key =
-                key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
-            let entity = Entity::from_json(key, &json)
-                .map_err(|error| StoreError::corrupt("entities", format!("{name}: {error}")))?;
-            Ok((key.clone(), entity))
-        };
-        rows.into_iter().map(entity).collect()
     }
 
     async fn instructions(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
@@ -145,6 +140,47 @@ impl Loader {
     }
 }
 
+/// What a group may begin with, from one snapshot and without a lock: what [`Writer::begin`](crate::writer::Writer::begin) answers,
+/// as it was a moment ago. One round trip.
+pub async fn peek(
+    databases: &Databases,
+    now: Timestamp,
+    due_limit: u32,
+    keys: Vec<Key>,
+) -> Result<Opened, StoreError> {
+    const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let client = databases.service().await?;
+    let (loader, head, due) = tokio::try_join!(
+        Loader::cached(&client),
+        async { Ok(client.prepare_cached(log::HEAD).await?) },
+        async { Ok(client.prepare_cached(DUE).await?) },
+    )?;
+    let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
+    let asked = async {
+        Ok(tokio::join!(
+            biased;
+            client.batch_execute(BEGIN),
+            client.query_one(&head, &[]),
+            client.query(&due, &due_parameters),
+            loader.load(&client, keys),
+            client.batch_execute("COMMIT"),
+        ))
+    };
+    let (begun, head, due, loaded, ended) = within_limit(asked).await?;
+    begun?;
+    let head = head_of(&head?)?;
+    let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;
+    let loaded = loaded?;
+    ended?;
+    Ok(Opened { head, due, loaded })
+}
+
+pub(crate) fn due_of(row: &Row) -> Result<(DisbursementId, Timestamp), StoreError> {
+    let id: String = row.try_get(0)?;
+    let id = id.parse().map_err(|_| StoreError::corrupt("disbursements", "an id that is none"))?;
+    Ok((id, time("disbursements", row.try_get(1)?)?))
+}
+
 /// Loads from one snapshot of the database, outside any group: `keys` first, then what `next` asks for when it is given
 /// what was loaded before, until that is nothing.
 pub async fn in_snapshot(
@@ -171,7 +207,9 @@ pub async fn in_snapshot(
 #[derive(Default)]
 struct Wanted {
     keys: Vec<Key>,
+    /// By what a row calls them.
     entities: HashMap<String, Key>,
+    disbursements: HashMap<String, Key>,
     instruction_signers: Vec<String>,
     instruction_ids: Vec<String>,
     accounts: Vec<String>,
@@ -194,6 +232,9 @@ impl Wanted {
                     wanted.funds.push(key.fund.to_string());
                     wanted.currencies.push(key.currency.to_string());
                 }
+                Key::Disbursement(id) => {
+                    wanted.disbursements.insert(id.to_string(), key.clone());
+                }
                 // No log is as long as that, so there is no such head.
                 Key::Head(size) => wanted.sizes.extend(i64::try_from(*size)),
                 key => {
@@ -204,6 +245,29 @@ impl Wanted {
         wanted.keys = keys;
         wanted
     }
+}
+
+/// Entities that a table has as packed JSON, by what its rows call them.
+async fn stored(
+    client: &Client,
+    statement: &Statement,
+    wanted: &HashMap<String, Key>,
+) -> Result<Vec<(Key, Entity)>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
+    let rows = client.query(statement, &[&names]).await?;
+    let entity = |row: Row| {
+        let name: String = row.try_get(0)?;
+        let json = entity_json(row.try_get(1)?)?;
+        let key = wanted.get(&name);
+        let key = key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
+        let entity = Entity::from_json(key, &json)
+            .map_err(|error| StoreError::corrupt("entities", format!("{name}: {error}")))?;
+        Ok((key.clone(), entity))
+    };
+    rows.into_iter().map(entity).collect()
 }
 
 fn instruction(row: Row) -> Result<(Key, Entity), StoreError> {

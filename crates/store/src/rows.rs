@@ -175,8 +175,8 @@ impl Rows {
         for (key, entity) in decision.changes() {
             self.tables.follow(record, position, (key, entity.as_ref()), before);
             match (key, entity) {
-                // Balances follow the postings; a head is the group's record itself.
-                (Key::Balance(_) | Key::Head(_), _) => {}
+                // Balances follow the postings; a head is the group's record itself; a disbursement has its own table.
+                (Key::Balance(_) | Key::Head(_) | Key::Disbursement(_), _) => {}
                 (Key::Instruction(signer, id), Some(Entity::Instruction(known))) => {
                     let known = Instruction {
                         digest: known.digest,

@@ -25,6 +25,10 @@ pub enum News {
     Checkpoints,
 }
 
+/// Commits something that says nothing, where the server waits for a standby.
+pub(crate) const REPLICATED: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
+                                     WHERE current_setting('synchronous_standby_names') <> ''";
+
 /// A connection of the service's role. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Session(Link);
@@ -80,9 +84,7 @@ impl Session {
     /// something after it, which says nothing, and waits for that, however long it takes: a session that is given up in
     /// such a wait stays with the server.
     pub async fn replicated(&self) -> Result<(), StoreError> {
-        const SQL: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
-                           WHERE current_setting('synchronous_standby_names') <> ''";
-        self.committed(async { Ok(self.client().batch_execute(SQL).await?) }).await
+        self.committed(async { Ok(self.client().batch_execute(REPLICATED).await?) }).await
     }
 
     /// Runs what commits. A wait for a standby that was cancelled is a warning beside a success, and here an error, after

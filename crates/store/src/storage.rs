@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::error::StoreError;
 use crate::follower;
-use crate::load::{Loaded, Loader};
+use crate::load::{self, Loaded, Loader};
 use crate::log::{self, Head, SignedHead, StoredTile};
 use crate::pool::Databases;
 use crate::register::{self, Epoch, Register, RegisterError, RegisterState};
@@ -35,6 +35,8 @@ pub type Answer<'a, T> = Later<'a, Result<T, StoreError>>;
 pub trait Storage: Send + Sync {
     /// Loads keys outside a transaction.
     fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded>;
+    /// [`peek`](load::peek).
+    fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened>;
     /// A new connection for the task that appends groups.
     fn appender(&self) -> Answer<'_, Box<dyn Appender>>;
     /// A new connection for the publisher, which hears of this.
@@ -73,6 +75,14 @@ pub trait Appender: Reader {
     fn round_trips(&self) -> u32;
     /// [`Writer::commit`].
     fn commit<'a>(
+        &'a self,
+        rows: Rows,
+        before: &'a Head,
+        after: &'a Head,
+        tell: bool,
+    ) -> Later<'a, Result<(), CommitError>>;
+    /// [`Writer::append`].
+    fn append<'a>(
         &'a self,
         rows: Rows,
         before: &'a Head,
@@ -131,6 +141,10 @@ impl Storage for Stored {
             let client = self.databases.service().await?;
             Loader::cached(&client).await?.load(&client, keys).await
         })
+    }
+
+    fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
+        Box::pin(load::peek(&self.databases, now, due_limit, keys))
     }
 
     fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
@@ -224,6 +238,16 @@ impl Appender for Writer {
     ) -> Later<'a, Result<(), CommitError>> {
         Box::pin(self.commit(rows, before, after, tell))
     }
+
+    fn append<'a>(
+        &'a self,
+        rows: Rows,
+        before: &'a Head,
+        after: &'a Head,
+        tell: bool,
+    ) -> Later<'a, Result<(), CommitError>> {
+        Box::pin(self.append(rows, before, after, tell))
+    }
 }
 
 impl Follower for follower::Follower {
@@ -244,7 +268,7 @@ impl Follower for follower::Follower {
     }
 
     fn replicated(&self) -> Answer<'_, ()> {
-        Box::pin(Session::replicated(self))
+        Box::pin(self.replicated())
     }
 
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()> {

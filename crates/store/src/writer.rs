@@ -8,6 +8,9 @@
 //! 2. [`Writer::load`], where the rules ask for more.
 //! 3. [`Writer::commit`]: every write and `COMMIT`, sent together.
 //!
+//! Where the head is known already, and with it what the rules need ([`peek`](crate::load::peek)), it is one round trip:
+//! [`Writer::append`] locks the head only if it is still that one.
+//!
 //! It cannot deadlock: the head row is the first lock that any writer takes, and it is kept until the end, so that no two
 //! writers ever hold anything else at the same time.
 
@@ -21,11 +24,11 @@ use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
 use programme::Key;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Statement};
 
 use crate::append;
 use crate::error::StoreError;
-use crate::load::{Loaded, Loader, time};
+use crate::load::{DUE, Loaded, Loader, due_of};
 use crate::log::{HEAD, Head, head_of, signed};
 use crate::register::Epoch;
 use crate::rows::Rows;
@@ -33,13 +36,12 @@ use crate::session::{Session, within_limit};
 
 // Each statement after the lock has to see what was committed while it was waited for.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-const DUE: &str = "SELECT disbursement, expires FROM disbursements \
-    WHERE can_lapse AND expires < greatest($1, (SELECT recorded_at FROM head)) \
-    ORDER BY expires, disbursement LIMIT $2";
-/// What a group finds when it holds the head's lock.
+const FOLLOW: &str = "SELECT follow_head($1, $2)";
+
+/// What a group begins with.
 #[derive(Debug)]
 pub struct Opened {
-    /// The head, which nobody else can change now.
+    /// The head, which nobody else can change where it was locked.
     pub head: Head,
     /// Disbursements that ran out, the longest overdue first, and when.
     pub due: Vec<(DisbursementId, Timestamp)>,
@@ -53,6 +55,9 @@ pub enum CommitError {
     /// It was not.
     #[error("the group was not committed")]
     NotCommitted(#[source] StoreError),
+    /// It was not, since the log has another head by now.
+    #[error("the log has another head by now")]
+    Moved,
     /// The connection failed while it was being committed, or the wait for a standby was cancelled: only the head, read
     /// again, tells.
     #[error("whether the group was committed is not known")]
@@ -65,6 +70,7 @@ pub struct Writer {
     session: Session,
     loader: Loader,
     lock: Statement,
+    follow: Statement,
     due: Statement,
     writes: HashMap<&'static str, Statement>,
     /// Since the last group began.
@@ -75,13 +81,14 @@ impl Writer {
     pub(crate) async fn prepare(session: Session) -> Result<Writer, StoreError> {
         let client = session.client();
         let lock = client.prepare(&format!("{HEAD} FOR UPDATE")).await?;
+        let follow = client.prepare(FOLLOW).await?;
         let due = client.prepare(DUE).await?;
         let mut writes = HashMap::new();
         for sql in append::ALL {
             writes.insert(sql, client.prepare(sql).await?);
         }
         let loader = Loader::prepare(client).await?;
-        Ok(Writer { session, loader, lock, due, writes, round_trips: AtomicU32::new(0) })
+        Ok(Writer { session, loader, lock, follow, due, writes, round_trips: AtomicU32::new(0) })
     }
 
     /// Which server it writes to.
@@ -176,10 +183,39 @@ impl Writer {
         tell: bool,
     ) -> Result<(), CommitError> {
         self.waits();
+        let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
+        self.send(Vec::new(), &statements).await
+    }
+
+    /// Begins, writes and commits a group that follows `before`, all in one round trip, unless the log has another head by then
+    /// ([`CommitError::Moved`]).
+    pub async fn append(
+        &self,
+        rows: Rows,
+        before: &Head,
+        after: &Head,
+        tell: bool,
+    ) -> Result<(), CommitError> {
+        self.round_trips.store(1, Ordering::Relaxed);
         let client = self.client();
         let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
-        let mut writes = Vec::with_capacity(statements.len());
-        for statement in &statements {
+        let (size, root) = (signed(before.size), before.root.as_bytes().to_vec());
+        let begin = Sent::now(async { Ok(client.batch_execute(BEGIN).await?) }).await;
+        let follow = async {
+            client.query(&self.follow, &[&size, &root]).await?;
+            Ok(())
+        };
+        self.send(vec![begin, Sent::now(follow).await], &statements).await
+    }
+
+    /// Sends what writes a group after what was sent already, and `COMMIT`, and waits for all of it.
+    async fn send<'a>(
+        &'a self,
+        mut writes: Vec<Sent<'a>>,
+        statements: &'a [append::Statement],
+    ) -> Result<(), CommitError> {
+        let client = self.client();
+        for statement in statements {
             let write = self.write(statement).map_err(CommitError::NotCommitted)?;
             writes.push(Sent::now(write).await);
         }
@@ -201,6 +237,7 @@ impl Writer {
         };
         match within_limit(self.session.committed(done)).await {
             Ok((Ok(()), Ok(()))) => Ok(()),
+            Ok((Err(error), _)) if error.has_moved() => Err(CommitError::Moved),
             Ok((Err(error), _)) if error.is_answer() => Err(CommitError::NotCommitted(error)),
             Ok((Err(error), _) | (Ok(()), Err(error))) | Err(error) => Err(CommitError::Unknown(error)),
         }
@@ -252,10 +289,4 @@ impl<'a> Sent<'a> {
             Sent::Waiting(statement) => statement.await,
         }
     }
-}
-
-fn due_of(row: &Row) -> Result<(DisbursementId, Timestamp), StoreError> {
-    let id: String = row.try_get(0)?;
-    let id = id.parse().map_err(|_| StoreError::corrupt("disbursements", "an id that is none"))?;
-    Ok((id, time("disbursements", row.try_get(1)?)?))
 }

@@ -32,6 +32,15 @@ impl Storage for Seen {
         })
     }
 
+    fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
+        Box::pin(async move {
+            self.step().await?;
+            let inner = &mut *self.outside.lock();
+            let reached = inner.reached;
+            Ok(opened(&inner.servers[reached], now, due_limit, keys))
+        })
+    }
+
     fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
         Box::pin(async {
             self.step().await?;
@@ -139,14 +148,18 @@ fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
     due
 }
 
+fn opened(server: &Server, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Opened {
+    let head = server.head.clone();
+    let mut due = due(server, now.max(head.recorded_at));
+    due.truncate(usize::try_from(due_limit).unwrap_or(usize::MAX));
+    Opened { head, due, loaded: loaded(&server.state, keys) }
+}
+
 impl Appender for Connection {
     fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
         Box::pin(async move {
             self.take_lock().await?;
-            let (head, mut due) =
-                self.with(|server| (server.head.clone(), due(server, now.max(server.head.recorded_at))));
-            due.truncate(usize::try_from(due_limit).unwrap_or(usize::MAX));
-            Ok(Opened { head, due, loaded: self.loaded(keys) })
+            Ok(self.with(|server| opened(server, now, due_limit, keys)))
         })
     }
 
@@ -207,6 +220,23 @@ impl Appender for Connection {
             assert_eq!(before.size + envelopes.len() as u64, after.size);
             assert_eq!(self.with(|server| server.head.size), before.size, "a position is written twice");
             self.commit(envelopes, tell).await
+        })
+    }
+
+    fn append<'a>(
+        &'a self,
+        rows: Rows,
+        before: &'a Head,
+        after: &'a Head,
+        tell: bool,
+    ) -> Later<'a, Result<(), CommitError>> {
+        Box::pin(async move {
+            self.take_lock().await.map_err(CommitError::Unknown)?;
+            if self.with(|server| server.head != *before) {
+                self.give_lock();
+                return Err(CommitError::Moved);
+            }
+            Appender::commit(self, rows, before, after, tell).await
         })
     }
 }

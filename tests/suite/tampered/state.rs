@@ -13,13 +13,24 @@ use crate::evidence::{refuted, verified};
 /// Changes an entity's JSON, under a service that has not read it yet.
 fn edit(world: &mut World, key: &str, change: impl FnOnce(&mut Value)) {
     let mut client = world.database.superuser();
-    let row = client.query_one("SELECT value FROM entities WHERE key = $1", &[&key]).unwrap();
+    let (read, write, key) = match key.strip_prefix("disbursement/") {
+        Some(id) => (
+            "SELECT state FROM disbursements WHERE disbursement = $1",
+            "UPDATE disbursements SET state = $1 WHERE disbursement = $2",
+            id,
+        ),
+        None => (
+            "SELECT value FROM entities WHERE key = $1",
+            "UPDATE entities SET value = $1 WHERE key = $2",
+            key,
+        ),
+    };
+    let row = client.query_one(read, &[&key]).unwrap();
     let before: Value = serde_json::from_slice(&unpack(row.get(0)).unwrap()).unwrap();
     let mut after = before.clone();
     change(&mut after);
     assert_ne!(before, after);
-    let sql = "UPDATE entities SET value = $1 WHERE key = $2";
-    assert_eq!(client.execute(sql, &[&pack(after.to_string().as_bytes()).unwrap(), &key]).unwrap(), 1);
+    assert_eq!(client.execute(write, &[&pack(after.to_string().as_bytes()).unwrap(), &key]).unwrap(), 1);
     world.restart();
 }
 

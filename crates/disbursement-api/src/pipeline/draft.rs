@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use ledger::time::Timestamp;
-use programme::entity::CharterState;
+use programme::entity::{CharterState, PolicyState};
 use programme::{At, Before, Code, Halt, Key, RULES_VERSION, Refusal, State, apply, begin_group, decide};
 use records::governance::Founding;
 use records::journal::{Group, JournalEntry};
@@ -19,6 +19,8 @@ use translog::tree::Frontier;
 use super::clock::agrees;
 use super::incoming::Prepared;
 use super::{LedgerKeys, Mode, Outcome};
+
+const DAY_S: u64 = 86_400;
 
 /// What stands or falls together.
 #[derive(Debug, Clone, Copy)]
@@ -93,9 +95,25 @@ impl<'k> Draft<'k> {
         Ok(record)
     }
 
-    /// How many records it has.
-    pub fn len(&self) -> usize {
-        self.rows.len()
+    /// The time of the group.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// The state, as far as it is known, to be told more.
+    pub fn state(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    /// Whether it has nothing but its own record. A quiet ledger commits one such a day, and more often where policy's gap is
+    /// shorter.
+    pub fn is_worthless(&self, before: Timestamp) -> bool {
+        let gap_s = self
+            .state
+            .get::<PolicyState>(&Key::Policy)
+            .map_or(u64::MAX, |policy| policy.at(before).policy.gap_s.0);
+        let quiet_s = self.recorded_at.since(before).unwrap_or(0);
+        self.rows.len() == 1 && quiet_s < DAY_S.min(gap_s / 2)
     }
 
     /// Whether the log has, by now, the keys and the origin that a service has.

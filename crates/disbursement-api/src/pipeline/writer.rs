@@ -1,49 +1,24 @@
-//! The writer: one task that takes what has arrived and appends it, group by group.
+//! The writer: one task that takes what has arrived and appends it, group by group. While one is written, the next is decided.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::id::PrincipalId;
 use store::register::{Epoch, RegisterState};
 use store::storage::Appender;
 use store::{Fault, StoreError};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
-use tracing::field::Empty;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
-use super::attempt::{Appended, Attempt, Warm};
+use super::ahead::{Ahead, Closed};
+use super::attempt::{Appended, Attempt, Decided, Opening, Warm, write};
 use super::clock::Confirmed;
-use super::incoming::Prepared;
-use super::{Mode, Outcome, Shared, Unavailable};
-use crate::metrics::{Stage, TRACE};
-use crate::places::Taken;
+use super::writing::{Finished, Job, Observed, Writing, answer, finished, refuse};
+use super::{Outcome, Shared, Unavailable};
+use crate::metrics::Stage;
 
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// A submission, verified, and where its answer goes.
-pub(super) struct Job {
-    pub items: Vec<Prepared>,
-    pub mode: Mode,
-    pub answer: oneshot::Sender<Result<(Vec<Outcome>, Epoch), Unavailable>>,
-    /// Its place in the queue, free again when it is answered.
-    pub _room: Taken<PrincipalId>,
-    pub waits: Waits,
-}
-
-/// Since when a job waits, and in whose trace.
-pub(super) struct Waits {
-    since: Instant,
-    asked: Span,
-}
-
-impl Waits {
-    pub(super) fn begin() -> Waits {
-        Waits { since: Instant::now(), asked: Span::current() }
-    }
-}
 
 /// The task.
 pub(super) struct Writer {
@@ -55,6 +30,8 @@ pub(super) struct Writer {
     connection: Option<Box<dyn Appender>>,
     /// The state after the last group, as far as it is known.
     warm: Option<Warm>,
+    /// The group that is being written; the next one is decided meanwhile.
+    writing: Option<Writing>,
     confirmed: Confirmed,
     /// Whether the register was there, so that its absence means something.
     saw_register: bool,
@@ -62,14 +39,21 @@ pub(super) struct Writer {
     is_up: bool,
     /// Whether more has to lapse than the last group took.
     has_more: bool,
-    /// What the last attempt took.
-    round_trips: u32,
+}
+
+/// What the task does next.
+enum Next {
+    Job(Job),
+    Written(Box<Finished>),
+    Tick,
 }
 
 /// Why an attempt to append a group ended.
 pub(super) enum Failed {
     /// Nothing was written; the same may work on a new connection.
     Lost,
+    /// Nothing was written, since the log has another head than the one that was to be followed.
+    Moved,
     /// The connection was lost while the group was committed.
     Doubt(Doubt),
     /// A constraint refused what the rules allowed.
@@ -101,56 +85,101 @@ impl Writer {
             written,
             connection: None,
             warm: None,
+            writing: None,
             confirmed,
             saw_register: false,
             is_up: true,
             has_more: false,
-            round_trips: 0,
         }
     }
 
     pub(super) async fn run(mut self) {
-        let mut kept: Option<Job> = None;
-        let stop = Arc::clone(&self.stop);
-        loop {
-            let pause = if self.has_more { Duration::ZERO } else { self.shared.settings.tick };
-            let first = match kept.take() {
-                Some(job) => Some(job),
+        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.stop));
+        let limit = shared.settings.group_limit;
+        // While a group is being written: the next one, or what has to be decided under the lock, and what does not fit.
+        let (mut ahead, mut waiting, mut kept): (Option<Ahead<'_>>, Vec<Job>, Option<Job>) =
+            (None, vec![], None);
+        let mut is_open = true;
+        // What was queued comes out of the queue after it is closed, too.
+        while is_open || self.writing.is_some() || kept.is_some() {
+            let room = ahead.as_ref().map_or(limit, |ahead| limit.saturating_sub(ahead.instructions()));
+            let takes = kept.is_none() && waiting.is_empty() && room > 0;
+            let pause = if self.has_more { Duration::ZERO } else { shared.settings.tick };
+            let fits = |job: &mut Job| waiting.is_empty() && (ahead.is_none() || job.items.len() <= room);
+            let next = match kept.take_if(fits) {
+                Some(job) => Next::Job(job),
                 None => tokio::select! {
                     biased;
                     () = stop.notified() => {
-                        // What is queued already still comes out of the queue.
                         self.jobs.close();
                         continue;
                     }
-                    job = self.jobs.recv() => match job {
-                        Some(job) => Some(job),
-                        None => break,
+                    written = finished(&mut self.writing), if self.writing.is_some() => Next::Written(Box::new(written)),
+                    job = self.jobs.recv(), if is_open && takes => match job {
+                        Some(job) => Next::Job(job),
+                        None => {
+                            is_open = false;
+                            continue;
+                        }
                     },
-                    () = tokio::time::sleep(pause) => None,
+                    () = tokio::time::sleep(pause), if is_open && self.writing.is_none() => Next::Tick,
                 },
             };
-            let mut size = first.as_ref().map_or(0, |job| job.items.len());
-            let mut group: VecDeque<Job> = first.into_iter().collect();
-            while !group.is_empty() && size < self.shared.settings.group_limit {
-                let Ok(job) = self.jobs.try_recv() else { break };
-                size += job.items.len();
-                if size > self.shared.settings.group_limit {
-                    kept = Some(job);
-                    break;
+            match next {
+                Next::Tick => self.tick().await,
+                Next::Job(job) if ahead.is_some() && job.items.len() > room => kept = Some(job),
+                Next::Job(first) => {
+                    let group = self.gather(first, room, &mut kept);
+                    let begun = match (ahead.take(), &mut self.writing) {
+                        (_, None) => {
+                            self.post(group).await;
+                            continue;
+                        }
+                        (Some(begun), _) => begun.extend(group).await,
+                        (None, Some(writing)) => match writing.warm.take() {
+                            Some(warm) => {
+                                let before = (&writing.before, &writing.epoch);
+                                Ahead::begin(&shared, self.confirmed, before, warm, group).await
+                            }
+                            None => Err(group),
+                        },
+                    };
+                    match begun {
+                        Ok(begun) => ahead = Some(begun),
+                        Err(jobs) => waiting = jobs,
+                    }
                 }
-                group.push_back(job);
-            }
-            for job in &group {
-                self.shared.metrics.took(Stage::Queue, job.waits.since.elapsed());
-            }
-            if group.is_empty() {
-                self.tick().await;
-            } else {
-                self.post(group).await;
+                Next::Written(written) => {
+                    let is_written = self.settle_written(*written).await;
+                    match ahead.take().map(Ahead::close) {
+                        Some((jobs, Some(closed))) if is_written => self.follow(jobs, closed).await,
+                        Some((jobs, _)) => self.post(jobs).await,
+                        None if waiting.is_empty() => {}
+                        None => self.post(std::mem::take(&mut waiting)).await,
+                    }
+                }
             }
         }
         self.written.send_replace(true);
+    }
+
+    /// A group: a job, and what else has arrived, as long as there is room.
+    fn gather(&mut self, first: Job, room: usize, kept: &mut Option<Job>) -> Vec<Job> {
+        let mut size = first.items.len();
+        let mut group = vec![first];
+        while size < room {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            size += job.items.len();
+            if size > room {
+                *kept = Some(job);
+                break;
+            }
+            group.push(job);
+        }
+        for job in &group {
+            self.shared.metrics.took(Stage::Queue, job.waits.since.elapsed());
+        }
+        group
     }
 
     /// Without any job: what has to lapse, and the day's group.
@@ -161,45 +190,158 @@ impl Writer {
         }
     }
 
-    async fn post(&mut self, mut group: VecDeque<Job>) {
-        while !group.is_empty() {
-            match self.settle(group.make_contiguous()).await {
+    /// Decides a group under the lock, and begins to write it. The first one, and one after a failure, is seen through before
+    /// anything else is taken.
+    async fn post(&mut self, jobs: Vec<Job>) {
+        if self.warm.is_none() {
+            return self.see_through(jobs, None).await;
+        }
+        let observed = Observed::begin(&jobs);
+        let opened = self.open(&jobs).instrument(observed.span.clone()).await;
+        match opened {
+            Ok((connection, Opening::Decided(decided))) => {
+                self.write(jobs, connection, *decided, (true, 0), observed);
+            }
+            Ok((connection, Opening::Nothing(answers))) => {
+                observed.end(&self.shared, Ok(false), connection.round_trips());
+                answer(jobs, answers, connection.epoch());
+                self.connection = Some(connection);
+            }
+            Err(failed) => {
+                observed.end(&self.shared, Err(failed.reason()), 0);
+                self.see_through(jobs, Some(failed)).await;
+            }
+        }
+    }
+
+    /// Begins to write a group that was decided while the one before it was written.
+    async fn follow(&mut self, jobs: Vec<Job>, closed: Closed) {
+        let is_free = self.shared.halted.borrow().is_none();
+        let is_connected = is_free && self.connect().await.is_ok();
+        let connection =
+            self.connection.take_if(|connection| is_connected && *connection.epoch() == closed.epoch);
+        let Some(connection) = connection else {
+            return self.post(jobs).await;
+        };
+        let observed = Observed::begin(&jobs);
+        match closed.opening {
+            Opening::Decided(decided) => {
+                self.write(jobs, connection, *decided, (false, closed.trips), observed)
+            }
+            Opening::Nothing(answers) => {
+                observed.end(&self.shared, Ok(false), closed.trips);
+                answer(jobs, answers, connection.epoch());
+                self.connection = Some(connection);
+            }
+        }
+    }
+
+    /// Begins to write a group: under the lock that the connection has, or taking it.
+    fn write(
+        &mut self,
+        jobs: Vec<Job>,
+        connection: Box<dyn Appender>,
+        mut decided: Decided,
+        (is_locked, trips): (bool, u32),
+        observed: Observed,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let (before, warm, epoch) = (decided.before.clone(), decided.warm.take(), connection.epoch().clone());
+        let span = observed.span.clone();
+        let task = async move {
+            let result = write(&shared, &*connection, decided, is_locked).await;
+            (connection, result)
+        };
+        let task = tokio::spawn(task.instrument(span));
+        self.writing = Some(Writing { jobs, before, epoch, warm, trips, observed, task });
+    }
+
+    /// Answers the jobs of the group that was being written. Where that failed it is seen through, and `false`.
+    async fn settle_written(&mut self, (writing, written): Finished) -> bool {
+        let Writing { jobs, epoch, warm, trips, observed, .. } = writing;
+        let Ok((connection, result)) = written else {
+            tracing::error!("the task that writes a group failed");
+            observed.end(&self.shared, Err(Unavailable::Unknown), trips);
+            refuse(jobs, Unavailable::Unknown);
+            return false;
+        };
+        let written = result.as_ref().map(|_| true).map_err(Failed::reason);
+        observed.end(&self.shared, written, trips + connection.round_trips());
+        self.put_back(connection, &result).await;
+        match result {
+            Ok(appended) => {
+                self.warm = warm;
+                self.is_up = true;
+                self.has_more = appended.has_more;
+                answer(jobs, appended.answers, &epoch);
+                true
+            }
+            Err(failed) => {
+                self.see_through(jobs, Some(failed)).await;
+                false
+            }
+        }
+    }
+
+    /// Appends a group, whatever it takes. It may have failed once.
+    async fn see_through(&mut self, mut jobs: Vec<Job>, mut before: Option<Failed>) {
+        while !jobs.is_empty() {
+            match self.settle(&jobs, before.take()).await {
                 Ok((answers, epoch)) => {
-                    for (job, outcomes) in group.drain(..answers.len()).zip(answers) {
-                        // Whoever asked may have gone; the record stays.
-                        let _ = job.answer.send(Ok((outcomes, epoch.clone())));
-                    }
+                    let rest = jobs.split_off(answers.len());
+                    answer(std::mem::replace(&mut jobs, rest), answers, &epoch);
                 }
                 // One of them, alone, will be refused again; the others need not suffer for it.
-                Err(Failed::Refused) if group.len() > 1 => {
-                    for job in group.drain(..) {
-                        let alone = self.settle(std::slice::from_ref(&job)).await;
-                        let answer = match alone {
-                            Ok((mut answers, epoch)) => {
-                                answers.pop().map(|outcomes| (outcomes, epoch)).ok_or(Unavailable::Internal)
-                            }
-                            Err(failed) => Err(failed.reason()),
-                        };
-                        let _ = job.answer.send(answer);
+                Err(Failed::Refused) if jobs.len() > 1 => {
+                    for job in jobs.drain(..) {
+                        let job = vec![job];
+                        match self.settle(&job, None).await {
+                            Ok((answers, epoch)) => answer(job, answers, &epoch),
+                            Err(failed) => refuse(job, failed.reason()),
+                        }
                     }
                 }
-                Err(failed) => {
-                    for job in group.drain(..) {
-                        let _ = job.answer.send(Err(failed.reason()));
-                    }
-                }
+                Err(failed) => refuse(std::mem::take(&mut jobs), failed.reason()),
             }
         }
     }
 
     /// Appends a group, however often the connection is lost, as long as patience allows. Answers the jobs of a beginning
     /// of the list: all of them, except where a founding record has to stand alone; and on which server they hold.
-    async fn settle(&mut self, jobs: &[Job]) -> Result<(Vec<Vec<Outcome>>, Epoch), Failed> {
+    async fn settle(
+        &mut self,
+        jobs: &[Job],
+        before: Option<Failed>,
+    ) -> Result<(Vec<Vec<Outcome>>, Epoch), Failed> {
         let patience = if self.is_up { self.shared.settings.patience } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
-        let mut doubt: Option<Doubt> = None;
+        let mut attempt = match before {
+            Some(failed) => Err(failed),
+            None => self.attempt(jobs).await,
+        };
         loop {
-            let attempt = match doubt.take() {
+            let doubt = match attempt {
+                Ok(answers) => {
+                    self.is_up = true;
+                    let connection = self.connection.as_ref().ok_or(Failed::Lost)?;
+                    return Ok((answers, connection.epoch().clone()));
+                }
+                // Now with the lock, so that nobody is in between again.
+                Err(Failed::Moved) => {
+                    attempt = self.attempt(jobs).await;
+                    continue;
+                }
+                Err(Failed::Lost) => None,
+                Err(Failed::Doubt(open)) => Some(open),
+                Err(failed) => return Err(failed),
+            };
+            self.connection = None;
+            if Instant::now() >= deadline {
+                self.is_up = false;
+                return Err(doubt.map_or(Failed::Lost, Failed::Doubt));
+            }
+            tokio::time::sleep(PAUSE).await;
+            attempt = match doubt {
                 None => self.attempt(jobs).await,
                 Some(open) => match self.resolve(open).await {
                     Ok(Some(answers)) => Ok(answers),
@@ -207,22 +349,6 @@ impl Writer {
                     Err(failed) => Err(failed),
                 },
             };
-            match attempt {
-                Ok(answers) => {
-                    self.is_up = true;
-                    let connection = self.connection.as_ref().ok_or(Failed::Lost)?;
-                    return Ok((answers, connection.epoch().clone()));
-                }
-                Err(Failed::Lost) => {}
-                Err(Failed::Doubt(open)) => doubt = Some(open),
-                Err(failed) => return Err(failed),
-            }
-            self.connection = None;
-            if Instant::now() >= deadline {
-                self.is_up = false;
-                return Err(doubt.map_or(Failed::Lost, Failed::Doubt));
-            }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -301,22 +427,36 @@ impl Writer {
         Err(Failed::Stop(Unavailable::RegisterMissing))
     }
 
-    /// One attempt, observed.
+    /// One attempt, to its end.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
-        let instructions = jobs.iter().map(|job| job.items.len()).sum();
-        let span = tracing::debug_span!(target: TRACE, "append_group", instructions, round_trips = Empty);
-        for job in jobs {
-            span.follows_from(&job.waits.asked);
-        }
-        self.round_trips = 0;
-        let result = self.append(jobs).instrument(span.clone()).await;
-        span.record("round_trips", self.round_trips);
+        let observed = Observed::begin(jobs);
+        let mut trips = 0;
+        let result = self.append(jobs, &mut trips).instrument(observed.span.clone()).await;
         let written = result.as_ref().map(|appended| appended.is_written).map_err(Failed::reason);
-        self.shared.metrics.group(written, instructions, self.round_trips);
-        Ok(result?.answers)
+        observed.end(&self.shared, written, trips);
+        let appended = result?;
+        self.has_more = appended.has_more;
+        self.warm = appended.warm;
+        Ok(appended.answers)
     }
 
-    async fn append(&mut self, jobs: &[Job]) -> Result<Appended, Failed> {
+    async fn append(&mut self, jobs: &[Job], trips: &mut u32) -> Result<Appended, Failed> {
+        let (connection, decided) = match self.open(jobs).await? {
+            (connection, Opening::Decided(decided)) => (connection, decided),
+            (connection, Opening::Nothing(answers)) => {
+                *trips = connection.round_trips();
+                self.connection = Some(connection);
+                return Ok(Appended { answers, is_written: false, has_more: false, warm: None });
+            }
+        };
+        let result = write(&self.shared, &*connection, *decided, true).await;
+        *trips = connection.round_trips();
+        self.put_back(connection, &result).await;
+        result
+    }
+
+    /// Locks the head and decides a group.
+    async fn open(&mut self, jobs: &[Job]) -> Result<(Box<dyn Appender>, Opening), Failed> {
         if let Some(reason) = *self.shared.halted.borrow() {
             return Err(Failed::Stop(reason));
         }
@@ -324,34 +464,42 @@ impl Writer {
         let Some(connection) = self.connection.take() else {
             return Err(Failed::Lost);
         };
-        let group = Attempt { shared: &self.shared, connection: &*connection, confirmed: self.confirmed };
         // A group that fails, or writes nothing, leaves none.
-        let result = group.append(jobs, self.warm.take()).await;
-        // A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
-        let is_clean = match &result {
-            Ok(_) => true,
+        let warm = self.warm.take();
+        let attempt = Attempt::locked(&self.shared, &*connection, self.confirmed);
+        let opened = attempt.open(&*connection, jobs, warm).await;
+        match opened {
+            Ok(opening) => Ok((connection, opening)),
+            Err(failed) => {
+                let result = Err(failed);
+                self.put_back(connection, &result).await;
+                result
+            }
+        }
+    }
+
+    /// A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
+    async fn put_back<T>(&mut self, connection: Box<dyn Appender>, result: &Result<T, Failed>) {
+        let is_clean = match result {
+            Ok(_) => {
+                self.confirmed.used();
+                true
+            }
             Err(Failed::Lost | Failed::Doubt(_)) => false,
+            // Its COMMIT was a rollback.
+            Err(Failed::Moved) => true,
             Err(Failed::Refused | Failed::Stop(_)) => connection.roll_back().await.is_ok(),
         };
-        self.round_trips = connection.round_trips();
         if is_clean {
             self.connection = Some(connection);
         }
-        let mut appended = result?;
-        self.has_more = appended.has_more;
-        self.warm = appended.warm.take();
-        if appended.is_written {
-            self.confirmed.used();
-            self.shared.grown.notify_one();
-        }
-        Ok(appended)
     }
 }
 
 impl Failed {
     pub(super) fn reason(&self) -> Unavailable {
         match self {
-            Failed::Lost => Unavailable::Database,
+            Failed::Lost | Failed::Moved => Unavailable::Database,
             Failed::Doubt(_) => Unavailable::Unknown,
             Failed::Refused => Unavailable::Internal,
             Failed::Stop(reason) => *reason,

@@ -154,7 +154,7 @@ pub(super) async fn disbursement(
     let snapshot = queries::snapshot(&mut client).await?;
     let policy =
         lists::entity::<PolicyState>(&snapshot, &Key::Policy).await?.ok_or(Code::LedgerNotFounded)?;
-    let state = lists::entity::<DisbursementState>(&snapshot, &Key::Disbursement(id.clone())).await?;
+    let state = lists::disbursement(&snapshot, &id).await?;
     let state = state.ok_or(Code::DisbursementUnknown)?;
     Ok(Json(DisbursementView::of(id, state, policy.at(app.now()))))
 }

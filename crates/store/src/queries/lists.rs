@@ -100,6 +100,15 @@ pub async fn positions(
     found.iter().map(position).collect()
 }
 
+/// One disbursement.
+pub async fn disbursement(
+    client: &impl GenericClient,
+    id: &DisbursementId,
+) -> Result<Option<DisbursementState>, StoreError> {
+    let sql = "SELECT state FROM disbursements WHERE disbursement = $1";
+    row(client, sql, &[&id.as_str()]).await?.map(|row| entity_of(row.get(0))).transpose()
+}
+
 /// A page of disbursements, at one stage or at any.
 pub async fn disbursements(
     client: &impl GenericClient,
@@ -109,15 +118,13 @@ pub async fn disbursements(
     // Two statements, so that the one with a stage is planned for the index by stage.
     let found = match stage {
         None => {
-            let sql = "SELECT d.disbursement, e.value FROM disbursements d \
-                JOIN entities e ON e.key = 'disbursement/' || d.disbursement \
-                WHERE d.disbursement > $1 ORDER BY d.disbursement LIMIT $2";
+            let sql = "SELECT disbursement, state FROM disbursements WHERE disbursement > $1 \
+                ORDER BY disbursement LIMIT $2";
             rows(client, sql, &[&slice.after_text(), &slice.fetch()]).await?
         }
         Some(stage) => {
-            let sql = "SELECT d.disbursement, e.value FROM disbursements d \
-                JOIN entities e ON e.key = 'disbursement/' || d.disbursement \
-                WHERE d.stage = $3 AND d.disbursement > $1 ORDER BY d.disbursement LIMIT $2";
+            let sql = "SELECT disbursement, state FROM disbursements WHERE stage = $3 AND disbursement > $1 \
+                ORDER BY disbursement LIMIT $2";
             rows(client, sql, &[&slice.after_text(), &slice.fetch(), &stage]).await?
         }
     };

@@ -32,6 +32,7 @@ use crate::pipeline::incoming::Prepared;
 use crate::pipeline::writer::failed;
 use crate::pipeline::{LedgerKeys, Mode, Outcome, Settings, Shared, Unavailable};
 use crate::publisher;
+use store::storage::Appender;
 
 /// Why a log was not reopened.
 #[derive(Debug, thiserror::Error)]
@@ -147,9 +148,9 @@ impl Reopening {
         }
         let connection = shared.databases.writer().await?;
         let confirmed = Confirmed::new(shared.settings.confirm_clock, shared.now());
-        let attempt = Attempt { shared, connection: &connection, confirmed };
+        let attempt = Attempt::locked(shared, &connection, confirmed);
         let acts = acts.iter().map(|act| Prepared::of(act.clone(), shared.now())).collect::<Vec<_>>();
-        match attempt.reopen(&acts).await {
+        match attempt.reopen(&connection, &acts).await {
             Ok(()) => Ok(()),
             Err(NotReopened::Failed(failed)) => Err(failed.reason().into()),
             Err(NotReopened::Refused { digest, refusal }) => Err(ReopenError::Refused { digest, refusal }),
@@ -267,14 +268,14 @@ impl From<Failed> for NotReopened {
     }
 }
 
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Appends one group that begins with the acts. What ran out meanwhile lapses after them.
-    async fn reopen(&self, acts: &[Prepared]) -> Result<(), NotReopened> {
+    async fn reopen(&self, connection: &dyn Appender, acts: &[Prepared]) -> Result<(), NotReopened> {
         let clock = self.shared.now();
         let keys = acts.iter().flat_map(|act| act.keys.iter().cloned());
         let keys: HashSet<Key> = keys.chain([Key::Charter, Key::Policy]).collect();
         let limit = self.shared.settings.lapse_limit;
-        let opened = self.connection.begin(clock, limit, keys.into_iter().collect()).await.map_err(failed)?;
+        let opened = connection.begin(clock, limit, keys.into_iter().collect()).await.map_err(failed)?;
         let Opened { head, due, loaded } = opened;
         let mut state = programme::State::partial();
         take(&mut state, loaded);
@@ -290,7 +291,7 @@ impl Attempt<'_> {
         let due = self.all_overdue(due, recorded_at, &policy).await?;
         let lapses = self.lapses(&mut state, ledger, due).await?;
         let mut draft = Draft::new(&self.shared.keys, state, &head, recorded_at);
-        draft.begin(ledger, self.epoch()?).map_err(not_built)?;
+        draft.begin(ledger, self.epoch_token()?).map_err(not_built)?;
         let units = [Unit { items: acts, mode: Mode::All }, Unit { items: &lapses, mode: Mode::Each }];
         for outcome in self.decide(&mut draft, &units).await?.into_iter().flatten() {
             if let Outcome::Refused { digest, refusal } = outcome {
@@ -305,7 +306,7 @@ impl Attempt<'_> {
             return Err(NotReopened::Refused { digest, refusal });
         }
         let (rows, after, _) = draft.finish();
-        self.connection.commit(rows, &head, &after, false).await.map_err(|error| {
+        connection.commit(rows, &head, &after, false).await.map_err(|error| {
             tracing::error!(%error, "the group was not, or perhaps not, committed: reopen again, which is safe");
             NotReopened::Failed(Failed::Stop(Unavailable::Unknown))
         })
