@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
+use std::panic::resume_unwind;
+use std::thread;
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::time::Timestamp;
@@ -16,12 +18,11 @@ use records::bundle::{BalanceLine, Header};
 use records::{Basis, Body, Payload};
 use signing::canonical;
 use signing::digest::Digest;
-use signing::keys::{KeyId, PublicKey};
 use translog::checkpoint::{Checkpoint, CheckpointError};
 use translog::tree::Frontier;
 
 use crate::CouldNotRun;
-use crate::chunk::{Chunk, Item, Wrong};
+use crate::chunk::{Chunk, Item, Keys, Wrong};
 use crate::kept::{Kept, KeptHead};
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::report::{
@@ -100,7 +101,6 @@ fn check_bundle<R: BufRead>(
         header: &header,
         is_signed: against.is_signed,
         kept: against.kept,
-        keys: HashMap::new(),
         replay: Replay::new(ledger),
         tally: Tally::default(),
     };
@@ -180,36 +180,50 @@ struct Audit<'a> {
     header: &'a Header,
     is_signed: bool,
     kept: Kept,
-    keys: HashMap<KeyId, PublicKey>,
     replay: Replay,
     tally: Tally,
 }
 
 impl Audit<'_> {
+    /// While one chunk is checked on all cores, the rules are run over the one before.
     fn take_records<R: BufRead>(&mut self, lines: &mut Lines<R>) -> Result<(), Stop> {
+        let (mut keys, mut before) = (Keys::default(), Vec::new());
         let mut read = 0;
-        while read < self.header.records.0 {
-            let mut chunk = Chunk::default();
-            let mut cut = None;
-            while read < self.header.records.0 && !chunk.is_full() && cut.is_none() {
-                let missing = ("records_missing", "the file ends before the last record");
-                match expect_line(lines, LINE_BYTES_MAX, Some(read), missing) {
-                    Ok(bytes) => {
-                        chunk.push(lines.number(), bytes);
-                        read += 1;
-                    }
-                    // What was read before is checked first.
-                    Err(stop) => cut = Some(stop),
-                }
-            }
-            for item in chunk.check(&mut self.keys)? {
-                self.take(item)?;
-            }
+        loop {
+            let (chunk, cut) = self.read_chunk(lines, &mut read);
+            let is_last = chunk.is_empty();
+            thread::scope(|scope| {
+                let keys = &mut keys;
+                let checking = thread::Builder::new().spawn_scoped(scope, move || chunk.check(keys))?;
+                before.drain(..).try_for_each(|item| self.take(item))?;
+                let checked = checking.join().unwrap_or_else(|panic| resume_unwind(panic));
+                before = checked?;
+                Ok::<(), Stop>(())
+            })?;
             if let Some(stop) = cut {
+                before.drain(..).try_for_each(|item| self.take(item))?;
                 return Err(stop);
             }
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// The next records, none after the last, and what ended the reading early: what was read before is judged first.
+    fn read_chunk<R: BufRead>(&self, lines: &mut Lines<R>, read: &mut u64) -> (Chunk, Option<Stop>) {
+        let mut chunk = Chunk::default();
+        while *read < self.header.records.0 && !chunk.is_full() {
+            let missing = ("records_missing", "the file ends before the last record");
+            match expect_line(lines, LINE_BYTES_MAX, Some(*read), missing) {
+                Ok(bytes) => {
+                    chunk.push(lines.number(), bytes);
+                    *read += 1;
+                }
+                Err(stop) => return (chunk, Some(stop)),
+            }
+        }
+        (chunk, None)
     }
 
     fn take(&mut self, item: Item) -> Result<(), Stop> {

@@ -5,6 +5,10 @@
 //! record the custodians' and the ledger's own, a proposal those that it would enrol. A chunk therefore goes through
 //! three steps: parse all in parallel, collect keys in order, verify all in parallel. Whether a key may do what a record
 //! says is for the rules.
+//!
+//! A chunk is small enough to stay near the processor, and a few of its signatures are verified together. Most are by few
+//! keys: the ledger's own signs every second record. A key that has signed often is prepared for more
+//! (`signing::prepared`), with the same verdicts.
 
 use std::collections::HashMap;
 use std::{io, mem, thread};
@@ -12,13 +16,24 @@ use std::{io, mem, thread};
 use records::governance::{Act, KeyPossession};
 use records::{Body, Payload, Record, Verified};
 use signing::digest::Digest;
+use signing::dsse::VerifyError;
 use signing::keys::{KeyId, PublicKey};
+use signing::prepared::PreparedKey;
 
 /// The most records of a chunk.
-const RECORDS_MAX: usize = 4096;
+const RECORDS_MAX: usize = 1024;
 
 /// The most bytes of a chunk's lines, by which reading stops.
 const BYTES_MAX: usize = 16 << 20;
+
+/// How many signatures are verified together.
+const TOGETHER: usize = 64;
+
+/// From which signature on a key is prepared for more; that takes as long as some fifty verifications.
+const PREPARED_FROM: u64 = 200;
+
+/// How many keys are prepared at most: 40 MiB of them.
+const PREPARED_MAX: usize = 64;
 
 /// What is wrong with a record by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +80,59 @@ impl Chunk {
         self.items.push(Item { line, bytes, leaf_hash: translog::tree::EMPTY_ROOT, step: Step::Read });
     }
 
+    /// Whether it holds no line.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Whether it is to be checked before more is read.
     pub fn is_full(&self) -> bool {
         self.items.len() >= RECORDS_MAX || self.bytes >= BYTES_MAX
     }
 
     /// Checks every record by itself; `keys` are those that earlier chunks carried, and gain this one's.
-    pub fn check(mut self, keys: &mut HashMap<KeyId, PublicKey>) -> io::Result<Vec<Item>> {
-        on_all_cores(&mut self.items, Item::parse)?;
+    pub fn check(mut self, keys: &mut Keys) -> io::Result<Vec<Item>> {
+        on_all_cores(&mut self.items, |items| items.iter_mut().for_each(Item::parse))?;
         for item in &mut self.items {
             item.collect_keys(keys);
         }
         let keys = &*keys;
-        on_all_cores(&mut self.items, |item| item.verify(keys))?;
+        on_all_cores(&mut self.items, |items| {
+            items.chunks_mut(TOGETHER).for_each(|items| verify(items, keys))
+        })?;
         Ok(self.items)
+    }
+}
+
+/// The keys that the records so far carry.
+#[derive(Default)]
+pub(crate) struct Keys {
+    known: HashMap<KeyId, Known>,
+    prepared: usize,
+}
+
+struct Known {
+    public: PublicKey,
+    /// How many records it has signed so far.
+    signed: u64,
+    prepared: Option<PreparedKey>,
+}
+
+impl Keys {
+    /// Counts a record that a key has signed; whether the key is known.
+    fn count(&mut self, key: &KeyId) -> bool {
+        let Some(known) = self.known.get_mut(key) else { return false };
+        known.signed += 1;
+        if known.signed == PREPARED_FROM && self.prepared < PREPARED_MAX {
+            self.prepared += 1;
+            known.prepared = Some(PreparedKey::new(known.public.clone()));
+        }
+        true
+    }
+
+    fn add(&mut self, key: &PublicKey) {
+        let known = || Known { public: key.clone(), signed: 0, prepared: None };
+        self.known.entry(key.id()).or_insert_with(known);
     }
 }
 
@@ -110,32 +164,59 @@ impl Item {
         };
     }
 
-    fn collect_keys(&mut self, keys: &mut HashMap<KeyId, PublicKey>) {
+    fn collect_keys(&mut self, keys: &mut Keys) {
         let Step::Parsed(record, carried) = &self.step else { return };
         let is_founding = matches!(record.payload(), Payload::Founding(_));
         let signed = record.envelope().key_id;
         // The founding record is the only one that may be signed by a key that it carries itself.
-        let is_known =
-            keys.contains_key(&signed) || (is_founding && carried.iter().any(|k| k.id() == signed));
-        for key in carried {
-            keys.entry(key.id()).or_insert_with(|| key.clone());
+        if is_founding {
+            carried.iter().for_each(|key| keys.add(key));
         }
+        let is_known = keys.count(&signed);
+        carried.iter().for_each(|key| keys.add(key));
         if !is_known {
             let reason = format!("it is signed by key {signed}, which no earlier record carries");
             self.step = Step::Wrong(Wrong { code: "key_unknown", reason });
         }
     }
 
-    fn verify(&mut self, keys: &HashMap<KeyId, PublicKey>) {
-        let Step::Parsed(..) = self.step else { return };
-        let Step::Parsed(record, carried) = mem::replace(&mut self.step, Step::Read) else { return };
-        // `collect_keys` left only records whose key is there.
-        let Some(key) = keys.get(&record.envelope().key_id) else { return };
-        let possessions = if record.kind() == records::Kind::Proposal { carried.len() } else { 0 };
-        self.step = match record.verify(key) {
+    /// Takes out the record and the keys that it carries, where it is to be verified.
+    fn take_parsed(&mut self) -> Option<(Box<Record>, Vec<PublicKey>)> {
+        match mem::replace(&mut self.step, Step::Read) {
+            Step::Parsed(record, carried) => Some((record, carried)),
+            step => {
+                self.step = step;
+                None
+            }
+        }
+    }
+
+    fn conclude(&mut self, possessions: usize, verdict: Result<Verified, VerifyError>) {
+        self.step = match verdict {
             Ok(verified) => Step::Verified(Box::new(verified), possessions),
             Err(error) => Step::Wrong(Wrong { code: "bad_signature", reason: error.to_string() }),
         };
+    }
+}
+
+/// Verifies the signatures of a few records, together those by keys that are prepared.
+fn verify(items: &mut [Item], keys: &Keys) {
+    let (mut waiting, mut claims) = (vec![], vec![]);
+    for item in items {
+        let Some((record, carried)) = item.take_parsed() else { continue };
+        // `collect_keys` left only records whose key is there.
+        let Some(key) = keys.known.get(&record.envelope().key_id) else { continue };
+        let possessions = if record.kind() == records::Kind::Proposal { carried.len() } else { 0 };
+        match &key.prepared {
+            None => item.conclude(possessions, record.verify(&key.public)),
+            Some(prepared) => {
+                waiting.push((item, possessions));
+                claims.push((*record, prepared));
+            }
+        }
+    }
+    for ((item, possessions), verdict) in waiting.into_iter().zip(Record::verify_all(claims)) {
+        item.conclude(possessions, verdict);
     }
 }
 
@@ -165,14 +246,14 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
     }
 }
 
-/// Does something to every item, shared out among the cores. Fails only where no thread can be started.
-fn on_all_cores(items: &mut [Item], work: impl Fn(&mut Item) + Sync) -> io::Result<()> {
+/// Does something to all items, shared out among the cores. Fails only where no thread can be started.
+fn on_all_cores(items: &mut [Item], work: impl Fn(&mut [Item]) + Sync) -> io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let share = items.len().div_ceil(cores).max(1);
     let work = &work;
     thread::scope(|scope| {
         for items in items.chunks_mut(share) {
-            thread::Builder::new().spawn_scoped(scope, move || items.iter_mut().for_each(work))?;
+            thread::Builder::new().spawn_scoped(scope, move || work(items))?;
         }
         Ok(())
     })

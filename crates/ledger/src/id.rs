@@ -33,8 +33,8 @@ fn check(text: &str, max: usize, marks: &'static str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || marks.contains(c);
-    if !text.chars().all(allowed) {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || marks.as_bytes().contains(&b);
+    if !text.bytes().all(allowed) {
         return Err(IdError::BadCharacter { marks });
     }
     if text.len() > max {
@@ -81,7 +81,17 @@ macro_rules! ids {
                 }
             }
 
-            serde_as_text!($name);
+            impl serde::Serialize for $name {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    serializer.serialize_str(&self.0)
+                }
+            }
+
+            impl<'de> serde::Deserialize<'de> for $name {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    $crate::text::deserialize(deserializer)
+                }
+            }
         )+
     };
 }
@@ -126,9 +136,11 @@ pub struct EntryId {
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.digest {
-            write!(f, "{byte:02x}")?;
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.digest) {
+            *pair = [byte >> 4, byte & 15].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]);
         }
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())?;
         write!(f, "-{}", self.index)
     }
 }

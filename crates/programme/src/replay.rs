@@ -14,7 +14,7 @@ use signing::digest::Digest;
 use signing::keys::KeyId;
 
 use crate::RULES_VERSION;
-use crate::decide::{At, Decision, apply, begin_group, decide};
+use crate::decide::{At, Decision, apply_owned, begin_group, decide};
 use crate::entity::{CharterState, Entity, PolicyState};
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -275,8 +275,7 @@ impl Replay {
             Halt::Missing(_) => Reason::Refused(Code::BasisUnknown.into()),
         })?;
         self.follow(&decision);
-        apply(&mut self.state, &decision);
-        self.expected = decision.entry().cloned();
+        self.expected = apply_owned(&mut self.state, decision);
         Ok(())
     }
 

@@ -13,13 +13,14 @@ use crate::refusal::{Code, Refusal};
 /// The entities by key. A complete state knows every entity there is; a partial one knows which it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    entities: HashMap<Key, Option<Entity>>,
+    /// Boxed: most entities are a tenth of the largest kind, and they move whenever the map grows.
+    entities: HashMap<Key, Option<Box<Entity>>>,
     complete: bool,
 }
 
 /// What a state said of the keys that a decision changed, to take it back.
 #[derive(Debug, Clone)]
-pub struct Before(Vec<(Key, Option<Option<Entity>>)>);
+pub struct Before(Vec<(Key, Option<Option<Box<Entity>>>)>);
 
 /// What a state says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,7 @@ impl State {
 
     /// Tells a partial state of an entity, or that there is none.
     pub fn load(&mut self, key: Key, entity: Option<Entity>) {
-        self.entities.insert(key, entity);
+        self.entities.insert(key, entity.map(Box::new));
     }
 
     /// Sets or ends an entity.
@@ -64,9 +65,7 @@ impl State {
             None if self.complete => {
                 self.entities.remove(&key);
             }
-            entity => {
-                self.entities.insert(key, entity);
-            }
+            entity => self.load(key, entity),
         }
     }
 
@@ -98,7 +97,7 @@ impl State {
 
     /// Every entity that there is, in no particular order.
     pub fn entities(&self) -> impl Iterator<Item = (&Key, &Entity)> {
-        self.entities.iter().filter_map(|(key, entity)| Some((key, entity.as_ref()?)))
+        self.entities.iter().filter_map(|(key, entity)| Some((key, entity.as_deref()?)))
     }
 
     /// The entity of a key, where this state holds one.
@@ -149,8 +148,16 @@ impl From<Refusal> for Halt {
 pub(crate) struct View<'a>(pub(crate) &'a State);
 
 impl<'a> View<'a> {
+    /// Whether there is nothing that the state does not know.
+    pub fn is_complete(&self) -> bool {
+        self.0.complete
+    }
+
     /// Asks for several keys at once, so that all that are missing are named together.
     pub fn need(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Halt> {
+        if self.is_complete() {
+            return Ok(());
+        }
         let missing: Vec<Key> =
             keys.into_iter().filter(|key| self.0.lookup(key) == Lookup::NotLoaded).collect();
         if missing.is_empty() { Ok(()) } else { Err(Halt::Missing(missing)) }

@@ -7,6 +7,7 @@ use signing::canonical::{self, CanonicalError};
 use signing::digest::Digest;
 use signing::dsse::{Envelope, EnvelopeError, VerifyError};
 use signing::keys::{KeyId, PublicKey, SecretKey};
+use signing::prepared::PreparedKey;
 
 use crate::scalar::{InstructionId, Integer};
 use crate::{assets, cases, disbursements, governance, journal};
@@ -158,7 +159,8 @@ kinds! {
 impl Kind {
     /// The kind of a payload type.
     pub fn of_payload_type(payload_type: &str) -> Option<Kind> {
-        Kind::ALL.iter().copied().find(|kind| kind.payload_type() == payload_type)
+        let name = payload_type.strip_prefix("application/vnd.safeconduct.")?.strip_suffix(".v1+json")?;
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
     /// The number that stands for the kind in the store.
@@ -337,6 +339,17 @@ impl Record {
     pub fn verify(self, key: &PublicKey) -> Result<Verified, VerifyError> {
         self.envelope.verify(key)?;
         Ok(Verified(self))
+    }
+
+    /// Checks the signature of each like [`verify`](Self::verify), with the key beside it; together they take less time.
+    pub fn verify_all(records: Vec<(Record, &PreparedKey)>) -> Vec<Result<Verified, VerifyError>> {
+        let envelopes: Vec<_> = records.iter().map(|(record, key)| (&record.envelope, *key)).collect();
+        let verdicts = Envelope::verify_all(&envelopes);
+        records
+            .into_iter()
+            .zip(verdicts)
+            .map(|((record, _), verdict)| verdict.map(|()| Verified(record)))
+            .collect()
     }
 
     /// The envelope.

@@ -1,6 +1,7 @@
 //! The small values that payloads are made of. Each has exactly one spelling.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use ledger::id::{CaseRef, PrincipalId};
@@ -30,6 +31,21 @@ pub enum ScalarError {
     Token,
 }
 
+/// A visitor of a value that is written as text, without a copy of the text.
+struct Spelled<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> serde::de::Visitor<'_> for Spelled<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! string_serde {
     ($type:ty) => {
         impl Serialize for $type {
@@ -40,8 +56,7 @@ macro_rules! string_serde {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Spelled(PhantomData))
             }
         }
     };

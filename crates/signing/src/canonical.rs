@@ -12,6 +12,8 @@
 //! Strings need nothing: `serde_json` escapes exactly as RFC 8785 section 3.2.2.2 demands. A property test holds the
 //! two encodings equal.
 
+use std::io;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -62,6 +64,10 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 pub fn decode<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, CanonicalError> {
     check_plain(bytes)?;
     let value: T = serde_json::from_slice(bytes).map_err(|e| CanonicalError::Syntax(e.to_string()))?;
+    let mut rest = Rest(bytes);
+    if serde_json::to_writer(&mut rest, &value).is_ok() && rest.0.is_empty() {
+        return Ok(value);
+    }
     match first_difference(bytes, &encode(&value)) {
         None => Ok(value),
         Some(offset) => Err(CanonicalError::NotCanonical { offset }),
@@ -100,6 +106,20 @@ pub fn check_plain(bytes: &[u8]) -> Result<(), CanonicalError> {
         }
     }
     Ok(())
+}
+
+/// What is still to be written, byte for byte.
+struct Rest<'a>(&'a [u8]);
+
+impl io::Write for Rest<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first byte at which the two differ, which is the shorter one's end when one begins the other.

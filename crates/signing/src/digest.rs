@@ -9,6 +9,20 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+/// What a lower-case hexadecimal digit stands for, by its ASCII code; 255 for everything else. Upper case would give a
+/// digest a second spelling.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    nibbles
+};
+
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
 /// A SHA-256 digest (FIPS 180-4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -28,6 +42,20 @@ impl Digest {
     /// The SHA-256 digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// The SHA-256 digest of what the parts are together.
+    pub(crate) fn of_parts(parts: [&[u8]; 2]) -> Self {
+        Self(parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into())
+    }
+
+    /// The 64 lower-case hexadecimal digits, in ASCII.
+    pub(crate) fn hex(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS[usize::from(nibble)]);
+        }
+        digits
     }
 
     /// The digest that consists of these 32 bytes.
@@ -57,7 +85,7 @@ impl TryFrom<&[u8]> for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&hex::encode(self.0))
+        f.pad(str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 
@@ -71,19 +99,20 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        // `hex` also takes upper case, which would give a digest a second spelling.
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(DigestError::Text);
+        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| DigestError::Text)?;
+        let (mut bytes, mut seen) = ([0; 32], 0);
+        for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks().0) {
+            let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+            seen |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| DigestError::Text)?;
-        Ok(Self(bytes))
+        if seen < 16 { Ok(Self(bytes)) } else { Err(DigestError::Text) }
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use curve25519_dalek::edwards::EdwardsPoint;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes, PublicKeyBytes};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use pkcs8::der::pem::PemLabel as _;
@@ -88,6 +89,15 @@ impl Signature {
     /// The 64 bytes.
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
+    }
+
+    /// The encoded point `R` and the scalar `S`.
+    pub(crate) fn halves(&self) -> (&[u8; 32], &[u8; 32]) {
+        match self.0.as_chunks() {
+            ([r, s], []) => (r, s),
+            // 64 bytes are two times 32.
+            _ => (&[0; 32], &[0xff; 32]),
+        }
     }
 }
 
@@ -179,6 +189,11 @@ impl PublicKey {
     /// The SHA-256 digest of [`spki_der`](Self::spki_der), computed once.
     pub fn id(&self) -> KeyId {
         self.id
+    }
+
+    /// The point.
+    pub(crate) fn point(&self) -> EdwardsPoint {
+        self.key.to_edwards()
     }
 
     /// Verifies strictly that `signature` is one by this key over `message`.

@@ -6,6 +6,7 @@
 //! | [`digest`] | SHA-256 (FIPS 180-4), written as 64 lower-case hexadecimal digits |
 //! | [`canonical`] | RFC 8785 for closed types that hold neither numbers nor null |
 //! | [`keys`] | Ed25519 (RFC 8032, strict verification), SubjectPublicKeyInfo (RFC 8410), PKCS#8 with PBES2 (RFC 8018) |
+//! | [`prepared`] | the same verification for keys that sign often |
 //! | [`dsse`] | DSSE v1 envelopes with exactly one signature |
 //! | [`http`] | RFC 9421 message signatures with RFC 9530 content digests |
 //!
@@ -17,6 +18,7 @@ pub mod digest;
 pub mod dsse;
 pub mod http;
 pub mod keys;
+pub mod prepared;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use records::Kind;
 use records::bundle::{BalanceLine, balance_line};
 use records::scalar::Integer;
 use signing::digest::Digest;
+use signing::dsse::Envelope;
 use translog::checkpoint::Checkpoint;
 
 use crate::ledger::{Bundle, Ledger, parse, usd};
@@ -341,4 +342,43 @@ fn checkpoints() {
     let signed = other_root.sign(&ledger.checkpoint_key);
     let (_, signature) = signed.split_once("\n\n").unwrap();
     refuted_with(format!("{}\n{signature}", real.body()), "checkpoint_signature");
+}
+
+/// Several chunks of records, most of them by a key that has signed so many that it is prepared: what is wrong first in the
+/// file is reported, however far the checks are ahead of the rules.
+#[test]
+fn a_long_log() {
+    let mut story = Story::funded("safeconduct.test/log");
+    let first = story.ledger.size();
+    for _ in 0..2_500 {
+        story.ledger.begin_group(1);
+    }
+    let Story { ledger, .. } = story;
+    let bundle = ledger.bundle();
+    let report = verify(&bundle.bytes()[..], ledger.id).unwrap();
+    assert!(report.is_verified() && report.checked.groups > 2_500, "{report}");
+
+    // The signature of the record beside it, which is by the same key.
+    let forge = |bundle: &mut Bundle, position: u64| {
+        let [at, beside] = [position, position - 1].map(|position| usize::try_from(position).unwrap());
+        let other = Envelope::parse(&bundle.leaves[beside]).unwrap();
+        let own = Envelope::parse(&bundle.leaves[at]).unwrap();
+        bundle.leaves[at] = Envelope { signature: other.signature, ..own }.encode();
+    };
+    for position in [first + 100, first + 300, first + 1_500, ledger.size() - 1] {
+        let mut bad = bundle.clone();
+        forge(&mut bad, position);
+        bad.seal(&ledger);
+        refuted_at(&bad, ledger.id, position, "bad_signature");
+    }
+
+    // What the rules refuse in one chunk comes before what is no record in the next, or is not there at all.
+    let mut bad = bundle;
+    let dropped = first + 900;
+    bad.leaves.remove(usize::try_from(dropped).unwrap());
+    bad.leaves[usize::try_from(first).unwrap() + 1_400] = b"{}".to_vec();
+    bad.seal(&ledger);
+    refuted_at(&bad, ledger.id, dropped, "group_position");
+    bad.leaves.truncate(usize::try_from(first).unwrap() + 1_300);
+    refuted_at(&bad, ledger.id, dropped, "group_position");
 }

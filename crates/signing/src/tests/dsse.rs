@@ -1,10 +1,13 @@
 //! Envelopes: DSSE's own vector, and everything that makes one bad.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use crate::digest::Digest;
 use crate::dsse::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES, VerifyError, pae};
 use crate::keys::{BadSignature, SecretKey};
+use crate::prepared::PreparedKey;
 
 const TYPE: &str = "application/vnd.safeconduct.test.v1+json";
 
@@ -166,6 +169,39 @@ proptest! {
         let envelope = Envelope::sign(&key(), &payload_type, payload);
         prop_assert_eq!(envelope.verify(key().public()), Ok(()));
         prop_assert_eq!(Envelope::parse(&envelope.encode()), Ok(envelope));
+    }
+
+    /// There is one encoding, and nothing is cut out of a text that the parser would not find in it.
+    #[test]
+    fn what_is_cut_out_is_what_is_parsed(payload: Vec<u8>, at: prop::sample::Index, byte: u8, cut in 0_usize..3) {
+        let envelope = Envelope::sign(&key(), TYPE, payload);
+        let mut bytes = envelope.encode();
+        prop_assert_eq!(&bytes, &crate::canonical::encode(&envelope));
+        let at = at.index(bytes.len());
+        bytes.splice(at..bytes.len().min(at + cut), [byte]);
+        let parsed = Envelope::parse(&bytes);
+        let by_parser = crate::canonical::decode::<Envelope>(&bytes);
+        prop_assert_eq!(parsed.ok(), by_parser.ok());
+    }
+
+    #[test]
+    fn together_each_has_its_own_verdict(choices in prop::collection::vec(0_u8..4, 0..70)) {
+        static KEYS: LazyLock<[PreparedKey; 2]> =
+            LazyLock::new(|| [1, 2].map(|seed| PreparedKey::new(SecretKey::from_seed([seed; 32]).public().clone())));
+        let [ours, theirs] = &*KEYS;
+        let other = SecretKey::from_seed([2; 32]).public().id();
+        let envelopes: Vec<_> = choices
+            .iter()
+            .map(|choice| match choice {
+                0 => (envelope(), ours),
+                1 => (Envelope { payload: b"{} ".to_vec(), ..envelope() }, ours),
+                2 => (envelope(), theirs),
+                _ => (Envelope { key_id: other, ..envelope() }, theirs),
+            })
+            .collect();
+        let each = envelopes.iter().map(|(envelope, key)| envelope.verify(key.public()));
+        let claims: Vec<_> = envelopes.iter().map(|(envelope, key)| (envelope, *key)).collect();
+        prop_assert_eq!(Envelope::verify_all(&claims), each.collect::<Vec<_>>());
     }
 
     #[test]

@@ -5,3 +5,4 @@ mod dsse;
 mod http;
 mod http_base;
 mod keys;
+mod prepared;
