@@ -24,6 +24,7 @@ use signing::keys::KeyId;
 use store::queries::agency::{self, Asked, Told};
 use store::queries::within;
 use store::{Databases, Fault, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::groups::{Groups, NoAnswer};
 use crate::limits::HttpLimits;
@@ -44,12 +45,15 @@ pub(crate) struct LookUps(Groups<[Key; 2], Found>);
 impl LookUps {
     /// Must be called within a tokio runtime.
     pub(crate) fn start(pipeline: Pipeline, limits: &HttpLimits) -> LookUps {
+        // Nobody waits any longer.
+        let limit = limits.answer_timeout;
         let look_up = move |asked: Vec<[Key; 2]>| {
             let pipeline = pipeline.clone();
             async move {
                 let keys: HashSet<&Key> = asked.iter().flatten().collect();
-                let found = pipeline.entities(keys.into_iter().cloned().collect()).await.map(Arc::new);
-                vec![found; asked.len()]
+                let look_up = pipeline.entities(keys.into_iter().cloned().collect());
+                let found = tokio::time::timeout(limit, look_up).await;
+                vec![found.unwrap_or(Err(Unavailable::Database)).map(Arc::new); asked.len()]
             }
         };
         LookUps(Groups::start(limits.requests, limits.group_reads, look_up))
@@ -88,7 +92,11 @@ pub(crate) struct Answer {
 }
 
 /// Writes down what agencies read, and answers it.
-pub(crate) struct Reads(Groups<Read, Result<Answer, Problem>>);
+pub(crate) struct Reads {
+    groups: Groups<Read, Result<Answer, Problem>>,
+    /// For those that wait or are being answered.
+    room: Semaphore,
+}
 
 impl Reads {
     /// Must be called within a tokio runtime.
@@ -96,12 +104,14 @@ impl Reads {
         // Nobody waits any longer.
         let limit = limits.answer_timeout;
         let answer = move |group| answer_group(databases.clone(), limit, group);
-        Reads(Groups::start(limits.agency_reads, limits.group_reads, answer))
+        let groups = Groups::start(limits.agency_reads, limits.group_reads, answer);
+        Reads { groups, room: Semaphore::new(limits.agency_reads) }
     }
 
     /// Writes a read down, for good, and answers it.
     pub(crate) async fn read(&self, read: Read) -> Result<Answer, Problem> {
-        match self.0.ask(read).await {
+        let _place = self.room.try_acquire().map_err(|_| QUEUE_FULL)?;
+        match self.groups.ask(read).await {
             Ok(answer) => answer,
             Err(NoAnswer::Full) => Err(QUEUE_FULL.into()),
             Err(NoAnswer::Failed) => Err(INTERNAL.into()),

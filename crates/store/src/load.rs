@@ -5,7 +5,7 @@
 //! statement for each table that has a key in it, so a load is one round trip. Every key that is asked for is answered,
 //! with `None` where there is no such entity.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::currency::Currency;
@@ -171,7 +171,8 @@ pub async fn in_snapshot(
 #[derive(Default)]
 struct Wanted {
     keys: Vec<Key>,
-    entities: HashMap<String, Key>,
+    /// In order, so that what asks for the same is the same statement.
+    entities: BTreeMap<String, Key>,
     instruction_signers: Vec<String>,
     instruction_ids: Vec<String>,
     accounts: Vec<String>,
