@@ -186,24 +186,26 @@ pub fn router(app: App) -> Router {
         }
         router = router.route(route.path, methods);
     }
-    router = router
-        .fallback(async || Problem::from(ROUTE_UNKNOWN))
-        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
-        .layer(middleware::from_fn_with_state(app.clone(), observe));
     // A browser that got to an answer all the same keeps nothing of it, runs nothing in it and shows it nowhere else.
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
+    // As one layer, they are called as one.
+    router = router
+        .fallback(async || Problem::from(ROUTE_UNKNOWN))
+        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
+        .layer((
+            header(header::CACHE_CONTROL, "no-store"),
+            header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+            header(header::REFERRER_POLICY, "no-referrer"),
+            header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            middleware::from_fn_with_state(app.clone(), observe),
+        ));
     if app.public_url().starts_with("https://") {
         router = router.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
     }
-    router
-        .layer(header(header::CACHE_CONTROL, "no-store"))
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
-        .with_state(app)
+    router.with_state(app)
 }
 
 /// Bounds how many requests are worked on and for how long, counts them, and writes the line in the log.
