@@ -7,6 +7,7 @@ mod headers;
 mod log;
 mod logs;
 mod reads;
+mod together;
 
 use records::Body;
 use tests::world::Desk;

@@ -22,7 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use records::scalar::Token;
-use signing::keys::PublicKey;
+use signing::keys::{KeyId, PublicKey};
 use store::pool::Databases;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,6 +38,7 @@ use crate::metrics::TRACE;
 use crate::pipeline::{LedgerKeys, Pipeline};
 use crate::places::Places;
 use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN, Refused};
+use crate::reads::{Answer, Enrolled, LookUps, Read, Reads};
 use crate::routes::{ROUTES, Who};
 use crate::spare::Spare;
 
@@ -81,10 +82,14 @@ struct Inner {
     /// Bytes of bodies that are not small.
     bodies: Arc<Semaphore>,
     bundles: Arc<Places<PrincipalId>>,
+    reads: Reads,
+    look_ups: LookUps,
 }
 
 impl App {
     /// The service over a pipeline and its databases. `clock` is the one that the pipeline has.
+    ///
+    /// Must be called within a tokio runtime.
     pub fn new(
         pipeline: Pipeline,
         databases: Databases,
@@ -98,6 +103,8 @@ impl App {
             origin: keys.origin.clone(),
         };
         App(Arc::new(Inner {
+            reads: Reads::start(databases.clone(), &settings.limits),
+            look_ups: LookUps::start(pipeline.clone(), &settings.limits),
             pipeline,
             databases,
             names,
@@ -125,6 +132,16 @@ impl App {
 
     pub(crate) fn limits(&self) -> &HttpLimits {
         &self.0.settings.limits
+    }
+
+    /// Answers a read of an agency's, which is written down before.
+    pub(crate) async fn read(&self, read: Read) -> Result<Answer, Problem> {
+        self.0.reads.read(read).await
+    }
+
+    /// What is enrolled under a key and its principal's name, as it is now.
+    pub(crate) async fn enrolled(&self, key: KeyId, principal: &PrincipalId) -> Result<Enrolled, Problem> {
+        self.0.look_ups.enrolled(key, principal).await
     }
 
     /// Begins to work on a request, until what is returned is dropped.
@@ -169,24 +186,26 @@ pub fn router(app: App) -> Router {
         }
         router = router.route(route.path, methods);
     }
-    router = router
-        .fallback(async || Problem::from(ROUTE_UNKNOWN))
-        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
-        .layer(middleware::from_fn_with_state(app.clone(), observe));
     // A browser that got to an answer all the same keeps nothing of it, runs nothing in it and shows it nowhere else.
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
+    // As one layer, they are called as one.
+    router = router
+        .fallback(async || Problem::from(ROUTE_UNKNOWN))
+        .method_not_allowed_fallback(async || Problem::from(METHOD_NOT_ALLOWED))
+        .layer((
+            header(header::CACHE_CONTROL, "no-store"),
+            header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+            header(header::REFERRER_POLICY, "no-referrer"),
+            header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            middleware::from_fn_with_state(app.clone(), observe),
+        ));
     if app.public_url().starts_with("https://") {
         router = router.layer(header(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
     }
-    router
-        .layer(header(header::CACHE_CONTROL, "no-store"))
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(header(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
-        .with_state(app)
+    router.with_state(app)
 }
 
 /// Bounds how many requests are worked on and for how long, counts them, and writes the line in the log.

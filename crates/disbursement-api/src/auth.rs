@@ -49,11 +49,11 @@ pub(crate) async fn authorise(
         Ok(signed) => signed,
         Err(problem) => return problem.into_response(),
     };
-    let (identity, _open) = match identify(&app, signed).await {
+    let (identity, held, _open) = match identify(&app, signed).await {
         Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
-    let mut response = match require(&app, &identity, roles).await {
+    let mut response = match require(&held, roles) {
         Ok(()) => {
             request.extensions_mut().insert(identity.clone());
             next.run(request).await
@@ -65,22 +65,27 @@ pub(crate) async fn authorise(
     response
 }
 
-/// Who signed, and the request as one that is open on that principal's account.
-async fn identify(app: &App, signed: Unverified) -> Result<(Identity, Taken<PrincipalId>), Problem> {
+/// Who signed, the roles that this principal holds now, and the request as one that is open on its account.
+async fn identify(
+    app: &App,
+    signed: Unverified,
+) -> Result<(Identity, Vec<Role>, Taken<PrincipalId>), Problem> {
     let now = app.now();
     let known = app.pipeline().known_key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
     signed.verify(&known.public)?;
     // Only who holds the key may use up its nonces and its principal's share; whose is used up costs no query.
     let open = app.pipeline().open(&known.principal)?;
     app.nonces().admit(signed.key_id, &signed.nonce, now)?;
-    let key = app.pipeline().key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
+    let enrolled = app.enrolled(signed.key_id, &known.principal).await?;
+    let key = enrolled.key.ok_or(Code::KeyUnknown)?;
     if key.vetoed || key.until.is_some_and(|(_, until)| until <= now) {
         return Err(Code::KeyRevoked.into());
     }
     if key.from > now {
         return Err(Code::KeyNotYetValid.into());
     }
-    Ok((Identity { principal: key.principal }, open))
+    let roles = enrolled.principal.map(|state| state.at(now).clone()).unwrap_or_default();
+    Ok((Identity { principal: key.principal }, roles, open))
 }
 
 fn parse(app: &App, request: &Request) -> Result<Unverified, Problem> {
@@ -123,8 +128,7 @@ fn check_times(signed: &Unverified, now: Timestamp, started_at: Timestamp) -> Re
     Ok(())
 }
 
-async fn require(app: &App, identity: &Identity, roles: &[Role]) -> Result<(), Problem> {
-    let held = app.pipeline().principal_roles(&identity.principal).await?;
+fn require(held: &[Role], roles: &[Role]) -> Result<(), Problem> {
     if roles.iter().any(|role| held.contains(role)) {
         return Ok(());
     }

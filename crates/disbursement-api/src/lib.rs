@@ -5,6 +5,7 @@
 //! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
 //! | `publisher` | checks what was committed and signs its head |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
+//! | `reads`, `groups` | what requests ask of the database together |
 //! | [`openapi`] | the same interface described for programs, made from the list of routes |
 //! | [`limits`], `places` | how much is taken at most, and how much of it from one principal |
 //! | [`problem`] | what a caller is told when something is not done |
@@ -14,6 +15,7 @@
 
 pub mod app;
 mod auth;
+mod groups;
 pub mod limits;
 pub mod metrics;
 pub mod openapi;
@@ -21,5 +23,6 @@ pub mod pipeline;
 mod places;
 pub mod problem;
 mod publisher;
+mod reads;
 pub mod routes;
 mod spare;

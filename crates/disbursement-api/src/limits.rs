@@ -43,6 +43,8 @@ pub struct HttpLimits {
     pub request_instructions: usize,
     pub requests: usize,
     pub requests_per_principal: usize,
+    pub agency_reads: usize,
+    pub group_reads: usize,
     #[serde(rename = "answer_timeout_ms", deserialize_with = "milliseconds")]
     pub answer_timeout: Duration,
     #[serde(rename = "write_timeout_ms", deserialize_with = "milliseconds")]
@@ -143,6 +145,7 @@ impl Limits {
             ("body_small_bytes", http.body_small_bytes),
             ("request_instructions", http.request_instructions),
             ("requests_per_principal", http.requests_per_principal),
+            ("group_reads", http.group_reads),
             ("answer_timeout_ms", wait(http.answer_timeout)),
             ("write_timeout_ms", wait(http.write_timeout)),
             ("page_items_default", http.page_items_default as usize),
@@ -164,6 +167,7 @@ impl Limits {
             ("body_bytes", http.body_bytes),
             ("bodies_bytes", http.bodies_bytes),
             ("requests", http.requests),
+            ("agency_reads", http.agency_reads),
             ("nonces", http.nonces),
             ("bundles", http.bundles),
             ("instructions_per_principal", queue.instructions_per_principal),
@@ -184,6 +188,8 @@ impl Limits {
             (("body_small_bytes", http.body_small_bytes), ("body_bytes", http.body_bytes)),
             (("body_bytes", http.body_bytes), ("bodies_bytes", http.bodies_bytes)),
             (("requests_per_principal", http.requests_per_principal), ("requests", http.requests)),
+            (("agency_reads", http.agency_reads), ("requests", http.requests)),
+            (("group_reads", http.group_reads), ("agency_reads", http.agency_reads)),
             (
                 ("page_items_default", http.page_items_default as usize),
                 ("page_items", http.page_items as usize),

@@ -63,8 +63,7 @@ use std::time::Duration;
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{KeyState, PrincipalState, Stored};
-use records::governance::Role;
+use programme::entity::{Entity, KeyState, Stored};
 use records::scalar::Token;
 use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, PublicKey, SecretKey};
@@ -396,28 +395,19 @@ impl Pipeline {
         if let Some(known) = self.shared.known_key(id) {
             return Ok(Some(known));
         }
-        let state = self.key(id).await?;
+        let key = Key::PublicKey(*id);
+        let entities = self.entities(vec![key.clone()]).await?;
+        let state = entities.get(&key).and_then(KeyState::of);
         Ok(state.map(|state| {
-            self.shared.remember_key(&state);
-            KnownKey { public: state.public, principal: state.principal }
+            self.shared.remember_key(state);
+            KnownKey { public: state.public.clone(), principal: state.principal.clone() }
         }))
     }
 
-    /// An enrolled key, valid or not.
-    pub async fn key(&self, id: &KeyId) -> Result<Option<KeyState>, Unavailable> {
-        self.entity(Key::PublicKey(*id)).await
-    }
-
-    /// The roles that a principal holds now; none where there is no such principal.
-    pub async fn principal_roles(&self, principal: &PrincipalId) -> Result<Vec<Role>, Unavailable> {
-        let state: Option<PrincipalState> = self.entity(Key::Principal(principal.clone())).await?;
-        Ok(state.map(|state| state.at(self.shared.now()).clone()).unwrap_or_default())
-    }
-
-    async fn entity<T: Stored + Clone>(&self, key: Key) -> Result<Option<T>, Unavailable> {
-        let loaded = self.shared.storage.load(vec![key]).await.map_err(Unavailable::of_read)?;
-        let entity = loaded.into_iter().find_map(|(_, entity)| entity);
-        Ok(entity.as_ref().and_then(T::of).cloned())
+    /// Entities as they are now; a key without one is left out.
+    pub(crate) async fn entities(&self, keys: Vec<Key>) -> Result<HashMap<Key, Entity>, Unavailable> {
+        let loaded = self.shared.storage.load(keys).await.map_err(Unavailable::of_read)?;
+        Ok(loaded.into_iter().filter_map(|(key, entity)| Some((key, entity?))).collect())
     }
 
     /// The latest stored checkpoint that this process knows of.

@@ -99,7 +99,7 @@ codes! {
     LOG_FORKED = "log_forked", 503, permanent, "The committed log does not extend what was signed before, so nothing is written; keep your receipts and tell the auditors.";
     STALE_SERVER = "stale_server", 503, transient, "The database is an older primary than one seen before, so nothing is written or read; send this again when an operator has put the right one in its place.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";
-    QUEUE_FULL = "queue_full", 429, transient, "More instructions wait than can be taken; send this again.";
+    QUEUE_FULL = "queue_full", 429, transient, "More waits than can be taken; send this again.";
     SHUTTING_DOWN = "shutting_down", 503, transient, "The service is stopping; send this again.";
     OUTCOME_UNKNOWN = "outcome_unknown", 503, transient, "The database was lost, another server took its place, or its wait for a standby was cut short, while this was written, so it may be in the log or not; send the same again to learn which.";
     REQUEST_TIMEOUT = "request_timeout", 503, transient, "The answer took too long; what was sent may have been written, so send the same again to learn it.";

@@ -259,18 +259,27 @@ pub const ROUTES: &[Route] = &[
         "/v1/agency/cases",
         AGENCIES,
         || get(agency::cases),
-        asks("The agency's own cases.", PAGE, list::<agency::AgencyCaseView>, &[]),
+        asks("The agency's own cases.", PAGE, list::<agency::AgencyCaseView>, &["queue_full"]),
     ),
     reads(
         "/v1/agency/cases/{agency_ref}",
         AGENCIES,
         || get(agency::case),
-        says("A case, with balances and disbursements.", one::<agency::CaseView>, &["case_not_found"]),
+        says(
+            "A case, with balances and disbursements.",
+            one::<agency::CaseView>,
+            &["case_not_found", "queue_full"],
+        ),
     ),
     reads(
         "/v1/agency/cases/{agency_ref}/statement",
         AGENCIES,
         || get(agency::statement),
-        asks("What happened to a case's disbursements.", PAGE, list::<agency::LineView>, &["case_not_found"]),
+        asks(
+            "What happened to a case's disbursements.",
+            PAGE,
+            list::<agency::LineView>,
+            &["case_not_found", "queue_full"],
+        ),
     ),
 ];

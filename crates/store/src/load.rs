@@ -5,7 +5,7 @@
 //! statement for each table that has a key in it, so a load is one round trip. Every key that is asked for is answered,
 //! with `None` where there is no such entity.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::currency::Currency;
@@ -207,9 +207,9 @@ pub async fn in_snapshot(
 #[derive(Default)]
 struct Wanted {
     keys: Vec<Key>,
-    /// By what a row calls them.
-    entities: HashMap<String, Key>,
-    disbursements: HashMap<String, Key>,
+    /// By what a row calls them; in order, so that what asks for the same is the same statement.
+    entities: BTreeMap<String, Key>,
+    disbursements: BTreeMap<String, Key>,
     instruction_signers: Vec<String>,
     instruction_ids: Vec<String>,
     accounts: Vec<String>,
@@ -251,7 +251,7 @@ impl Wanted {
 async fn stored(
     client: &Client,
     statement: &Statement,
-    wanted: &HashMap<String, Key>,
+    wanted: &BTreeMap<String, Key>,
 ) -> Result<Vec<(Key, Entity)>, StoreError> {
     if wanted.is_empty() {
         return Ok(Vec::new());

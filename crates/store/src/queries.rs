@@ -8,6 +8,8 @@ pub mod agency;
 pub mod funds;
 pub mod lists;
 
+use std::time::Duration;
+
 use deadpool_postgres::{Client, GenericClient, Transaction};
 use ledger::currency::Currency;
 use ledger::money::Money;
@@ -96,6 +98,22 @@ async fn rows(
 ) -> Result<Vec<Row>, StoreError> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.query(&statement, params).await?)
+}
+
+/// Asks on one connection, and waits no longer than this for the answer. One that does not answer is not asked again: it is
+/// closed.
+pub async fn within<T>(
+    client: Client,
+    limit: Duration,
+    ask: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, ask(&client)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            drop(Client::take(client));
+            Err(StoreError::Silent)
+        }
+    }
 }
 
 async fn row(

@@ -96,7 +96,7 @@ fn a_case_of_another_agency_looks_like_none() {
         // Not even one's own case takes other statements; and what is compared is there.
         assert_eq!(of_own, of_none);
         let holds = |text: &str| of_none.iter().any(|one| one.contains(text));
-        assert!(holds("INSERT INTO reads") && holds("FROM cases") && holds("'<reference>'"), "{of_none:?}");
+        assert!(holds("INSERT INTO reads") && holds("FROM cases") && holds("'{<reference>}'"), "{of_none:?}");
         let commits = of_none.iter().filter(|one| one.contains("COMMIT")).count();
         assert_eq!(commits, 1, "{of_none:?}");
     }

@@ -4,7 +4,8 @@
 //! the query's empty answer is turned into it.
 //!
 //! A read is written down on the primary before it is answered, and answered from a standby where there is one: each answer
-//! says of when it is, and how far that is behind the ledger.
+//! says of when it is, and how far that is behind the ledger. Reads that wait are written down and answered together
+//! ([`crate::reads`]).
 
 use std::collections::BTreeMap;
 
@@ -17,14 +18,16 @@ use ledger::id::{AgencyRef, PrincipalId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
 use serde::Serialize;
-use store::queries::agency::{self, AgencyCase, AgencyDisbursement, Answered, CaseReport, StatementLine};
+use store::queries::Slice;
+use store::queries::agency::{AgencyCase, AgencyDisbursement, Asked, CaseReport, Part, StatementLine, Told};
 use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
 use crate::auth::Identity;
 use crate::openapi::types::{Amount, CurrencyCode, Day, Id, ScreeningState, StageName, Time};
-use crate::problem::{CASE_NOT_FOUND, Problem};
+use crate::problem::{CASE_NOT_FOUND, INTERNAL, Problem};
+use crate::reads::{Answer, Read};
 
 /// When the state was recorded that an answer is made of.
 const AS_OF: HeaderName = HeaderName::from_static("safeconduct-as-of");
@@ -33,21 +36,22 @@ const BEHIND: HeaderName = HeaderName::from_static("safeconduct-behind-s");
 
 type Freshness = AppendHeaders<[(HeaderName, String); 2]>;
 
-/// `latest` was asked for before the answer, which may well be newer.
-fn freshness(as_of: Timestamp, latest: Timestamp) -> Freshness {
+/// What an agency asks for, and how fresh it is; `None` where the answer is to something else, which it never is.
+async fn read<T>(
+    app: &App,
+    agency: PrincipalId,
+    asked: Asked,
+    of: impl Fn(Told) -> Option<T>,
+) -> Result<(Freshness, Timestamp, T), Problem> {
+    let Answer { told, as_of, latest } = app.read(Read { agency, asked }).await?;
+    // `latest` was asked for before the answer, which may well be newer.
     let behind_s = latest.since(as_of).unwrap_or(0);
-    AppendHeaders([(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())])
+    let freshness = AppendHeaders([(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())]);
+    Ok((freshness, as_of, of(told).ok_or(INTERNAL)?))
 }
 
-/// Writes the read down; without that there is no answer.
-async fn record(
-    app: &App,
-    agency: &PrincipalId,
-    resource: &str,
-    agency_ref: Option<&AgencyRef>,
-) -> Result<Timestamp, Problem> {
-    let client = app.databases().agency_log().await?;
-    Ok(agency::record_read(&client, agency, resource, agency_ref).await?)
+fn part(slice: Slice<'_>) -> Part {
+    Part { after: slice.after.map(str::to_owned), limit: slice.limit }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,16 +70,15 @@ pub(super) async fn cases(
     Extension(Identity { principal }): Extension<Identity>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<AgencyCaseView>>), Problem> {
-    let slice = paging.slice(app.limits())?;
-    let latest = record(&app, &principal, "cases", None).await?;
-    let Answered { answer: page, as_of } =
-        agency::cases(&mut app.databases().agency().await?, &principal, slice).await?;
+    let asked = Asked::Cases(part(paging.slice(app.limits())?));
+    let cases = |told| if let Told::Cases(page) = told { Some(page) } else { None };
+    let (freshness, _, page) = read(&app, principal, asked, cases).await?;
     let view = |case: AgencyCase| AgencyCaseView {
         agency_ref: case.agency_ref,
         entered: case.entered,
         screening: case.screening,
     };
-    Ok((freshness(as_of, latest), Json(page.map(view).into())))
+    Ok((freshness, Json(page.map(view).into())))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -131,10 +134,9 @@ pub(super) async fn case(
     Named(agency_ref): Named<AgencyRef>,
     _: Params<Nothing>,
 ) -> Result<(Freshness, Json<CaseView>), Problem> {
-    let latest = record(&app, &principal, "case", Some(&agency_ref)).await?;
-    let Answered { answer, as_of } =
-        agency::case(&mut app.databases().agency().await?, &principal, &agency_ref).await?;
-    let CaseReport { case, sums, disbursements } = answer.ok_or(CASE_NOT_FOUND)?;
+    let case = |told| if let Told::Case(report) = told { Some(report) } else { None };
+    let (freshness, as_of, report) = read(&app, principal, Asked::Case(agency_ref), case).await?;
+    let CaseReport { case, sums, disbursements } = report.ok_or(CASE_NOT_FOUND)?;
     let view = CaseView {
         agency_ref: case.agency_ref,
         as_of,
@@ -143,7 +145,7 @@ pub(super) async fn case(
         entered: case.entered,
         screening: case.screening,
     };
-    Ok((freshness(as_of, latest), Json(view)))
+    Ok((freshness, Json(view)))
 }
 
 /// One balance a currency, by the stages that are still on their way or have reached their end.
@@ -200,10 +202,9 @@ pub(super) async fn statement(
     Named(agency_ref): Named<AgencyRef>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<LineView>>), Problem> {
-    let slice = paging.slice_by_position(app.limits())?;
-    let latest = record(&app, &principal, "statement", Some(&agency_ref)).await?;
-    let mut client = app.databases().agency().await?;
-    let Answered { answer, as_of } = agency::statement(&mut client, &principal, &agency_ref, slice).await?;
+    let asked = Asked::Statement(agency_ref, part(paging.slice_by_position(app.limits())?));
+    let statement = |told| if let Told::Statement(page) = told { Some(page) } else { None };
+    let (freshness, _, page) = read(&app, principal, asked, statement).await?;
     let view = |line: StatementLine| LineView {
         amount: line.amount.digits(),
         at: line.at,
@@ -212,6 +213,6 @@ pub(super) async fn statement(
         disbursement: line.disbursement,
         event: line.event,
     };
-    let page = answer.ok_or(CASE_NOT_FOUND)?.map(view);
-    Ok((freshness(as_of, latest), Json(page.into())))
+    let page = page.ok_or(CASE_NOT_FOUND)?.map(view);
+    Ok((freshness, Json(page.into())))
 }

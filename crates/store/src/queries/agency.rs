@@ -1,24 +1,122 @@
-//! What an agency reads, on the pool whose role sees the rows of one agency only.
+//! What agencies read, on the pool whose role sees the rows of one agency only.
 //!
-//! A read is written down on the primary first ([`record_read`]), and then answered in one transaction that names the agency,
-//! on a standby where there is one. A case of another agency and a case that does not exist go through the same statements and
-//! come out of the same branch: row-level security and the statement's own condition make both an empty answer.
+//! Reads that wait are taken together. They are written down on the primary first ([`record`]), all of them by one statement,
+//! and then answered ([`read`]), those of one agency in one transaction that names it and no other, on a standby where there
+//! is one; either is one round trip. A case of another agency and a case that does not exist go through the same
+//! statements and come out of the same branch: row-level security and the statement's own condition make both an empty answer.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use ledger::currency::Currency;
 use ledger::id::{AgencyRef, PrincipalId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
-use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
-use super::{Page, Slice, corrupt, money, parsed, row, rows, snapshot};
+use super::{Page, Slice, corrupt, money, parsed};
 use crate::error::StoreError;
 use crate::load::{time, unsigned};
 
 /// The most disbursements that one answer about a case lists.
 pub const CASE_DISBURSEMENTS_MAX: u32 = 500;
+
+const RECORD: &str = "WITH written AS ( \
+        INSERT INTO reads (agency, resource, agency_ref) SELECT * FROM unnest($1::text[], $2::text[], $3::text[])) \
+    SELECT recorded_at FROM head";
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const AGENCY: &str = "SELECT set_config('safeconduct.agency', $1, true)";
+// A subquery with a limit or an aggregate is run once for each thing that is asked for, by the index: a join would be planned
+// for a table of another size.
+const CASES: &str = "SELECT w.number, c.agency_ref, c.entered, c.screening \
+    FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS w (after, many, number) \
+    CROSS JOIN LATERAL ( \
+        SELECT agency_ref, entered, screening FROM cases \
+        WHERE agency = $1 AND agency_ref > w.after ORDER BY agency_ref LIMIT w.many) c \
+    ORDER BY w.number, c.agency_ref";
+const CASE: &str = "SELECT c.agency_ref AS name, c.agency_ref, c.entered, c.screening \
+    FROM unnest($2::text[]) AS w (agency_ref) \
+    CROSS JOIN LATERAL ( \
+        SELECT agency_ref, entered, screening FROM cases \
+        WHERE agency = $1 AND agency_ref = w.agency_ref LIMIT 1) c";
+const SUMS: &str = "SELECT w.agency_ref, d.currency, d.stage, d.amount \
+    FROM unnest($2::text[]) AS w (agency_ref) \
+    CROSS JOIN LATERAL ( \
+        SELECT currency, stage, sum(amount)::text AS amount FROM disbursements \
+        WHERE agency = $1 AND agency_ref = w.agency_ref GROUP BY currency, stage) d";
+const DISBURSEMENTS: &str = "SELECT w.agency_ref, d.disbursement, d.benefit, d.stage, d.currency, d.amount \
+    FROM unnest($2::text[]) AS w (agency_ref) \
+    CROSS JOIN LATERAL ( \
+        SELECT disbursement, benefit, stage, currency, amount::text AS amount FROM disbursements \
+        WHERE agency = $1 AND agency_ref = w.agency_ref ORDER BY disbursement LIMIT $3) d \
+    ORDER BY w.agency_ref, d.disbursement";
+const LINES: &str = "SELECT w.number, l.position, l.at, l.event, l.disbursement, l.benefit, l.currency, l.amount \
+    FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS w (agency_ref, after, many, number) \
+    CROSS JOIN LATERAL ( \
+        SELECT position, at, event, disbursement, benefit, currency, amount::text AS amount FROM statement_lines \
+        WHERE agency = $1 AND agency_ref = w.agency_ref AND position > w.after ORDER BY position LIMIT w.many) l \
+    ORDER BY w.number, l.position";
+const HEAD: &str = "SELECT recorded_at FROM head";
+
+/// A part of a list that an agency asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The cursor of the last item that was seen; none for the first page.
+    pub after: Option<String>,
+    /// The most items of the page.
+    pub limit: u32,
+}
+
+impl Part {
+    fn slice(&self) -> Slice<'_> {
+        Slice { after: self.after.as_deref(), limit: self.limit }
+    }
+}
+
+/// What an agency asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A page of its cases.
+    Cases(Part),
+    /// What there is about a case.
+    Case(AgencyRef),
+    /// A page of a case's statement.
+    Statement(AgencyRef, Part),
+}
+
+impl Asked {
+    /// The case, where it is about one.
+    fn agency_ref(&self) -> Option<&str> {
+        match self {
+            Asked::Cases(_) => None,
+            Asked::Case(agency_ref) | Asked::Statement(agency_ref, _) => Some(agency_ref.as_str()),
+        }
+    }
+
+    /// What it is called where it is written down.
+    fn resource(&self) -> &'static str {
+        match self {
+            Asked::Cases(_) => "cases",
+            Asked::Case(_) => "case",
+            Asked::Statement(..) => "statement",
+        }
+    }
+}
+
+/// What it is told, in the same order of variants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A page of its cases.
+    Cases(Page<AgencyCase>),
+    /// What there is about a case; `None` where it does not exist or is another agency's.
+    Case(Option<CaseReport>),
+    /// A page of a case's statement; `None` likewise.
+    Statement(Option<Page<StatementLine>>),
+}
 
 /// A case, as its agency sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,15 +140,6 @@ pub struct AgencyDisbursement {
     pub stage: String,
     /// Its amount.
     pub amount: Money,
-}
-
-/// An answer, and the time of the last group that it takes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered<T> {
-    /// The answer.
-    pub answer: T,
-    /// When the state was recorded that it is made of.
-    pub as_of: Timestamp,
 }
 
 /// A case's balances and disbursements.
@@ -79,121 +168,227 @@ pub struct StatementLine {
     pub amount: Money,
 }
 
-/// Writes down that an agency reads something, for good when this returns, and answers the time of the ledger's last group.
-/// `client` is the service's: a standby takes no writes, and an agency's own role writes nothing.
-pub async fn record_read(
+/// Writes down what agencies read, each with what it asks for, for good when this returns, and answers the time of the
+/// ledger's last group. `client` is the service's: a standby takes no writes, and an agency's own role writes nothing.
+pub async fn record(
+    client: &Client,
+    reads: impl Iterator<Item = (&PrincipalId, &Asked)>,
+) -> Result<Timestamp, StoreError> {
+    let (mut agencies, mut resources, mut agency_refs) = (vec![], vec![], vec![]);
+    for (agency, asked) in reads {
+        agencies.push(agency.as_str());
+        resources.push(asked.resource());
+        agency_refs.push(asked.agency_ref());
+    }
+    let statement = client.prepare_cached(RECORD).await?;
+    let head = client.query_opt(&statement, &[&agencies, &resources, &agency_refs]).await?;
+    time("head", head.ok_or(corrupt("no head"))?.get(0))
+}
+
+/// Answers what one agency asks for, in order, of one state of the database, and the time of the last group that this takes
+/// in. An answer that cannot be made of what the database holds fails alone.
+pub async fn read(
     client: &Client,
     agency: &PrincipalId,
-    resource: &str,
-    agency_ref: Option<&AgencyRef>,
-) -> Result<Timestamp, StoreError> {
-    let sql = "INSERT INTO reads (agency, resource, agency_ref) VALUES ($1, $2, $3) \
-        RETURNING (SELECT recorded_at FROM head)";
-    let params = (agency.as_str(), resource, agency_ref.map(AgencyRef::as_str));
-    let head = row(client, sql, &[&params.0, &params.1, &params.2]).await?.ok_or(corrupt("no head"))?;
-    time("head", head.get(0))
-}
-
-/// A page of the agency's cases.
-pub async fn cases(
-    client: &mut Client,
-    agency: &PrincipalId,
-    slice: Slice<'_>,
-) -> Result<Answered<Page<AgencyCase>>, StoreError> {
-    let transaction = begin(client, agency).await?;
-    let sql = "SELECT agency_ref, entered, screening FROM cases \
-        WHERE agency = $1 AND agency_ref > $2 ORDER BY agency_ref LIMIT $3";
-    let found = rows(&transaction, sql, &[&agency.as_str(), &slice.after_text(), &slice.fetch()]).await?;
-    let as_of = end(transaction).await?;
-    let answer = Page::of(found.iter().map(|row| (row.get(0), agency_case(row))).collect(), slice);
-    Ok(Answered { answer, as_of })
-}
-
-/// What there is about a case; `None` where it does not exist or is another agency's.
-pub async fn case(
-    client: &mut Client,
-    agency: &PrincipalId,
-    agency_ref: &AgencyRef,
-) -> Result<Answered<Option<CaseReport>>, StoreError> {
-    let transaction = begin(client, agency).await?;
-    let found = find(&transaction, agency, agency_ref).await?;
-    let sql = "SELECT currency, stage, sum(amount)::text FROM disbursements \
-        WHERE agency = $1 AND agency_ref = $2 GROUP BY currency, stage";
-    let sums = rows(&transaction, sql, &[&agency.as_str(), &agency_ref.as_str()]).await?;
-    let sql = "SELECT disbursement, benefit, stage, currency, amount::text FROM disbursements \
-        WHERE agency = $1 AND agency_ref = $2 ORDER BY disbursement LIMIT $3";
-    let limit = i64::from(CASE_DISBURSEMENTS_MAX);
-    let listed = rows(&transaction, sql, &[&agency.as_str(), &agency_ref.as_str(), &limit]).await?;
-    let as_of = end(transaction).await?;
-
-    let sum = |row: &Row| {
-        let currency = parsed(row.get(0), "a currency")?;
-        Ok(((currency, row.get(1)), money(row.get(2), currency)?))
+    asked: &[&Asked],
+) -> Result<(Timestamp, Vec<Result<Told, StoreError>>), StoreError> {
+    let sql = Statements::cached(client).await?;
+    let wanted = Wanted::of(asked);
+    let (name, most) = (agency.as_str(), i64::from(CASE_DISBURSEMENTS_MAX));
+    let of_agency: Params<1> = [&name];
+    let of_pages: Params<3> = [&name, &wanted.pages.0, &wanted.pages.1];
+    let of_cases: Params<2> = [&name, &wanted.cases];
+    let of_reports: Params<2> = [&name, &wanted.reports];
+    let of_lists: Params<3> = [&name, &wanted.reports, &most];
+    let of_lines: Params<4> = [&name, &wanted.lines.0, &wanted.lines.1, &wanted.lines.2];
+    let (no_pages, no_cases) = (wanted.pages.0.is_empty(), wanted.cases.is_empty());
+    let (no_reports, no_lines) = (wanted.reports.is_empty(), wanted.lines.0.is_empty());
+    // They are sent in this order, before the first is answered; where one fails, those after it fail too, and COMMIT ends
+    // the transaction all the same.
+    let (begun, named, pages, cases, sums, disbursements, lines, head, ended) = tokio::join!(
+        biased;
+        client.batch_execute(BEGIN),
+        client.query(&sql.agency, &of_agency),
+        unless(no_pages, client.query(&sql.cases, &of_pages)),
+        unless(no_cases, client.query(&sql.case, &of_cases)),
+        unless(no_reports, client.query(&sql.sums, &of_reports)),
+        unless(no_reports, client.query(&sql.disbursements, &of_lists)),
+        unless(no_lines, client.query(&sql.lines, &of_lines)),
+        client.query_opt(&sql.head, &[]),
+        client.batch_execute("COMMIT"),
+    );
+    begun?;
+    named?;
+    let found = Found {
+        pages: by_number(pages?),
+        cases: by_case(cases?),
+        sums: by_case(sums?),
+        disbursements: by_case(disbursements?),
+        lines: by_number(lines?),
     };
-    let disbursement = |row: &Row| {
-        let amount = money(row.get(4), parsed(row.get(3), "a currency")?)?;
-        Ok(AgencyDisbursement { disbursement: row.get(0), benefit: row.get(1), stage: row.get(2), amount })
-    };
-    let sums = sums.iter().map(sum).collect::<Result<_, StoreError>>()?;
-    let disbursements = listed.iter().map(disbursement).collect::<Result<_, StoreError>>()?;
-    Ok(Answered { answer: found.map(|case| CaseReport { case, sums, disbursements }), as_of })
+    let as_of = time("head", head?.ok_or(corrupt("no head"))?.get(0))?;
+    ended?;
+    Ok((as_of, found.told(asked)))
 }
 
-/// A page of a case's statement; `None` where the case does not exist or is another agency's.
-pub async fn statement(
-    client: &mut Client,
-    agency: &PrincipalId,
-    agency_ref: &AgencyRef,
-    slice: Slice<'_>,
-) -> Result<Answered<Option<Page<StatementLine>>>, StoreError> {
-    let transaction = begin(client, agency).await?;
-    let found = find(&transaction, agency, agency_ref).await?;
-    let sql = "SELECT position, at, event, disbursement, benefit, currency, amount::text FROM statement_lines \
-        WHERE agency = $1 AND agency_ref = $2 AND position > $3 ORDER BY position LIMIT $4";
-    let params = (agency.as_str(), agency_ref.as_str(), slice.after_position(), slice.fetch());
-    let lines = rows(&transaction, sql, &[&params.0, &params.1, &params.2, &params.3]).await?;
-    let as_of = end(transaction).await?;
+type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
-    let line = |row: &Row| {
-        let at = time("statement_lines", row.get(1))?;
-        let line = StatementLine {
-            at,
-            event: row.get(2),
-            disbursement: row.get(3),
-            benefit: row.get(4),
-            amount: money(row.get(6), parsed(row.get(5), "a currency")?)?,
+/// A statement is not run where nothing asks for it.
+async fn unless<E>(nothing: bool, rows: impl Future<Output = Result<Vec<Row>, E>>) -> Result<Vec<Row>, E> {
+    if nothing { Ok(vec![]) } else { rows.await }
+}
+
+struct Statements {
+    agency: Statement,
+    cases: Statement,
+    case: Statement,
+    sums: Statement,
+    disbursements: Statement,
+    lines: Statement,
+    head: Statement,
+}
+
+impl Statements {
+    /// Prepared once a connection.
+    async fn cached(client: &Client) -> Result<Statements, StoreError> {
+        let (agency, cases, case, sums, disbursements, lines, head) = tokio::try_join!(
+            client.prepare_cached(AGENCY),
+            client.prepare_cached(CASES),
+            client.prepare_cached(CASE),
+            client.prepare_cached(SUMS),
+            client.prepare_cached(DISBURSEMENTS),
+            client.prepare_cached(LINES),
+            client.prepare_cached(HEAD),
+        )?;
+        Ok(Statements { agency, cases, case, sums, disbursements, lines, head })
+    }
+}
+
+/// What is asked for, as the statements take it.
+#[derive(Default)]
+struct Wanted<'a> {
+    /// Of lists of cases: after which reference, and how many.
+    pages: (Vec<&'a str>, Vec<i64>),
+    /// Every case that anything is asked about, and those whose balances are, none twice.
+    cases: Vec<&'a str>,
+    reports: Vec<&'a str>,
+    /// Of statements: of which case, after which position, and how many.
+    lines: (Vec<&'a str>, Vec<i64>, Vec<i64>),
+}
+
+impl<'a> Wanted<'a> {
+    fn of(asked: &[&'a Asked]) -> Wanted<'a> {
+        let mut wanted = Wanted::default();
+        for asked in asked {
+            wanted.cases.extend(asked.agency_ref());
+            match asked {
+                Asked::Cases(part) => {
+                    wanted.pages.0.push(part.slice().after.unwrap_or_default());
+                    wanted.pages.1.push(part.slice().fetch());
+                }
+                Asked::Case(agency_ref) => wanted.reports.push(agency_ref.as_str()),
+                Asked::Statement(agency_ref, part) => {
+                    wanted.lines.0.push(agency_ref.as_str());
+                    wanted.lines.1.push(part.slice().after_position());
+                    wanted.lines.2.push(part.slice().fetch());
+                }
+            }
+        }
+        for cases in [&mut wanted.cases, &mut wanted.reports] {
+            cases.sort_unstable();
+            cases.dedup();
+        }
+        wanted
+    }
+}
+
+/// What was found, by the case or by the number of the list that it is of; the rows of each in their order.
+struct Found {
+    pages: HashMap<i64, Vec<Row>>,
+    cases: HashMap<String, Vec<Row>>,
+    sums: HashMap<String, Vec<Row>>,
+    disbursements: HashMap<String, Vec<Row>>,
+    lines: HashMap<i64, Vec<Row>>,
+}
+
+fn by_number(rows: Vec<Row>) -> HashMap<i64, Vec<Row>> {
+    let mut found: HashMap<i64, Vec<Row>> = HashMap::new();
+    for row in rows {
+        found.entry(row.get(0)).or_default().push(row);
+    }
+    found
+}
+
+fn by_case(rows: Vec<Row>) -> HashMap<String, Vec<Row>> {
+    let mut found: HashMap<String, Vec<Row>> = HashMap::new();
+    for row in rows {
+        found.entry(row.get(0)).or_default().push(row);
+    }
+    found
+}
+
+impl Found {
+    fn told(&self, asked: &[&Asked]) -> Vec<Result<Told, StoreError>> {
+        let (mut pages, mut lines) = (0, 0);
+        let of_one = |asked: &&Asked| match asked {
+            Asked::Cases(part) => {
+                pages += 1;
+                let cases = some(&self.pages, &pages).iter().map(|row| (row.get(1), agency_case(row)));
+                Ok(Told::Cases(Page::of(cases.collect(), part.slice())))
+            }
+            Asked::Case(agency_ref) => Ok(Told::Case(self.report(agency_ref.as_str())?)),
+            Asked::Statement(agency_ref, part) => {
+                lines += 1;
+                let page = some(&self.lines, &lines).iter().map(line).collect::<Result<_, StoreError>>()?;
+                let page = Page::of(page, part.slice());
+                Ok(Told::Statement(self.case(agency_ref.as_str()).map(|_| page)))
+            }
         };
-        Ok((unsigned("statement_lines", row.get(0))?.to_string(), line))
-    };
-    let page = Page::of(lines.iter().map(line).collect::<Result<_, StoreError>>()?, slice);
-    Ok(Answered { answer: found.map(|_| page), as_of })
+        asked.iter().map(of_one).collect()
+    }
+
+    fn case(&self, agency_ref: &str) -> Option<AgencyCase> {
+        some(&self.cases, agency_ref).first().map(agency_case)
+    }
+
+    fn report(&self, agency_ref: &str) -> Result<Option<CaseReport>, StoreError> {
+        let sums = some(&self.sums, agency_ref).iter().map(sum).collect::<Result<_, StoreError>>()?;
+        let disbursements = some(&self.disbursements, agency_ref).iter().map(disbursement);
+        let disbursements = disbursements.collect::<Result<_, StoreError>>()?;
+        Ok(self.case(agency_ref).map(|case| CaseReport { case, sums, disbursements }))
+    }
 }
 
-/// Begins a transaction of one agency.
-async fn begin<'a>(client: &'a mut Client, agency: &PrincipalId) -> Result<Transaction<'a>, StoreError> {
-    let transaction = snapshot(client).await?;
-    let sql = "SELECT set_config('safeconduct.agency', $1, true)";
-    rows(&transaction, sql, &[&agency.as_str()]).await?;
-    Ok(transaction)
-}
-
-/// Ends it, and answers the time of the last group that it saw.
-async fn end(transaction: Transaction<'_>) -> Result<Timestamp, StoreError> {
-    let head = row(&transaction, "SELECT recorded_at FROM head", &[]).await?.ok_or(corrupt("no head"))?;
-    transaction.commit().await?;
-    time("head", head.get(0))
-}
-
-async fn find(
-    transaction: &Transaction<'_>,
-    agency: &PrincipalId,
-    agency_ref: &AgencyRef,
-) -> Result<Option<AgencyCase>, StoreError> {
-    let sql = "SELECT agency_ref, entered, screening FROM cases WHERE agency = $1 AND agency_ref = $2";
-    let found = rows(transaction, sql, &[&agency.as_str(), &agency_ref.as_str()]).await?;
-    Ok(found.first().map(agency_case))
+/// The rows of one thing that was asked for, if there are any.
+fn some<'a, K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized>(
+    found: &'a HashMap<K, Vec<Row>>,
+    key: &Q,
+) -> &'a [Row] {
+    found.get(key).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn agency_case(row: &Row) -> AgencyCase {
-    AgencyCase { agency_ref: row.get(0), entered: row.get(1), screening: row.get(2) }
+    AgencyCase { agency_ref: row.get(1), entered: row.get(2), screening: row.get(3) }
+}
+
+fn sum(row: &Row) -> Result<((Currency, String), Money), StoreError> {
+    let currency = parsed(row.get(1), "a currency")?;
+    Ok(((currency, row.get(2)), money(row.get(3), currency)?))
+}
+
+fn disbursement(row: &Row) -> Result<AgencyDisbursement, StoreError> {
+    let amount = money(row.get(5), parsed(row.get(4), "a currency")?)?;
+    Ok(AgencyDisbursement { disbursement: row.get(1), benefit: row.get(2), stage: row.get(3), amount })
+}
+
+/// A line with its cursor.
+fn line(row: &Row) -> Result<(String, StatementLine), StoreError> {
+    let line = StatementLine {
+        at: time("statement_lines", row.get(2))?,
+        event: row.get(3),
+        disbursement: row.get(4),
+        benefit: row.get(5),
+        amount: money(row.get(7), parsed(row.get(6), "a currency")?)?,
+    };
+    Ok((unsigned("statement_lines", row.get(1))?.to_string(), line))
 }

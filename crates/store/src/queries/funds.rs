@@ -9,6 +9,7 @@ use ledger::id::FundId;
 use ledger::money::Money;
 use records::bundle::BalanceLine;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::{Page, Slice, corrupt, money, parsed, row, rows, snapshot};
 use crate::error::StoreError;
@@ -129,14 +130,19 @@ pub async fn accounts(
     fund: &FundId,
     slice: Slice<'_>,
 ) -> Result<Option<Page<BalanceLine>>, StoreError> {
-    if row(client, "SELECT FROM funds WHERE fund = $1", &[&fund.as_str()]).await?.is_none() {
-        return Ok(None);
-    }
     // No account or currency has a '~'.
     let (account, currency) = slice.after_text().split_once('~').unwrap_or_default();
     let sql = "SELECT account, fund, currency, amount::text, held::text FROM balances \
         WHERE fund = $1 AND (account, currency) > ($2, $3) ORDER BY account, currency LIMIT $4";
-    let found = rows(client, sql, &[&fund.as_str(), &account, &currency, &slice.fetch()]).await?;
+    let (name, fetch) = (fund.as_str(), slice.fetch());
+    let parameters: [&(dyn ToSql + Sync); 4] = [&name, &account, &currency, &fetch];
+    let (known, found) = tokio::try_join!(
+        row(client, "SELECT FROM funds WHERE fund = $1", &parameters[..1]),
+        rows(client, sql, &parameters),
+    )?;
+    if known.is_none() {
+        return Ok(None);
+    }
     let items = found.iter().map(|row| {
         let line = balance_line(row)?;
         Ok((format!("{}~{}", line.key.account, line.key.currency), line))
