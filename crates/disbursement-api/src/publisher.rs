@@ -289,8 +289,10 @@ async fn sign(
     }
     now.state.epoch = session.epoch().clone();
     now.state.checkpoint = now.checkpoint(&shared.keys);
-    if now.state != before {
+    // What a write left that failed is read as well.
+    if now.state != before || !now.is_on_disk {
         write(register, now.state.clone()).await?;
+        now.is_on_disk = true;
     }
     let signed = now.signed();
     if latest.as_ref() != Some(&signed) {
