@@ -31,7 +31,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// The document's block of commands under a heading.
 pub fn commands(heading: &str) -> String {
-    let text = fs::read_to_string(root().join("docs/operating/replication.md")).expect("the document");
+    commands_in("docs/operating/replication.md", heading)
+}
+
+/// The same of another page.
+pub fn commands_in(page: &str, heading: &str) -> String {
+    let text = fs::read_to_string(root().join(page)).expect("the document");
     let below = text.split_once(&format!("### {heading}\n")).map(|(_, below)| below);
     let block = below.and_then(|below| below.split_once("```sh\n")?.1.split_once("\n```"));
     block.map(|(block, _)| block.to_owned()).unwrap_or_else(|| panic!("no commands under {heading}"))
