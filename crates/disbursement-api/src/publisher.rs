@@ -120,7 +120,7 @@ impl Publisher {
             let is_done = turn.is_ok();
             self.report(turn);
             tries += u32::from(is_last);
-            if is_last && (is_done || tries >= LAST_TRIES) {
+            if is_last && (is_done || tries >= LAST_TRIES || self.shared.is_gone()) {
                 break;
             }
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };

@@ -218,7 +218,7 @@ impl Writer {
                 Err(failed) => return Err(failed),
             }
             self.connection = None;
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.shared.is_gone() {
                 self.is_up = false;
                 return Err(doubt.map_or(Failed::Lost, Failed::Doubt));
             }
@@ -317,7 +317,7 @@ impl Writer {
     }
 
     async fn append(&mut self, jobs: &[Job]) -> Result<Appended, Failed> {
-        if let Some(reason) = *self.shared.halted.borrow() {
+        if let Some(reason) = self.shared.refuses() {
             return Err(Failed::Stop(reason));
         }
         self.connect().await?;
