@@ -1,5 +1,5 @@
-//! The same beside an external PostgreSQL, which is backed up and restored by its own tools: `restore` and `reopen` reach it by the
-//! URLs that the service has.
+//! The same beside an external PostgreSQL, by the commands of `docs/operating/backup-external.md`: it is backed up and restored by its
+//! own tools, and `restore` and `reopen` reach it by the URLs that the service has.
 
 use std::path::Path;
 use std::process::Command;
@@ -68,7 +68,7 @@ fn an_external_database_is_restored_and_reopened_by_its_urls() {
     run(&readme.replacen(flags, &format!("--database-ca $CA {flags}"), 1));
 
     let by_page = |heading: &str, time: &str| {
-        let commands = commands_in("docs/operating/backup.md", heading);
+        let commands = commands_in("docs/operating/backup-external.md", heading);
         pair.a.sh(&format!("ARCHIVE=$RUN/archive BASE=$RUN/base TIME='{time}'\n{commands}"));
     };
     by_page("Its archive", "");
