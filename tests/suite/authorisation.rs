@@ -14,7 +14,7 @@ use signing::dsse::Envelope;
 use tests::binary::root;
 use tests::outsiders::{wait, world_with_outsiders};
 use tests::people::Person;
-use tests::world::{Answer, World, call, id, nonce, post_raw};
+use tests::world::{Answer, World, call, get_unsigned, id, nonce, post_raw};
 
 /// How somebody comes to a service.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,14 +151,28 @@ fn due(route: &Route, identity: Identity) -> String {
     }
 }
 
+/// The headers of an answer that no standard knows.
+fn own_headers(answer: &Answer) -> BTreeSet<&str> {
+    answer.headers.keys().map(String::as_str).filter(|name| name.starts_with("safeconduct-")).collect()
+}
+
+/// The same as the description of the interface has them.
+fn own_described(operation: &Value, status: u16) -> BTreeSet<&str> {
+    let headers = operation["responses"][status.to_string()]["headers"].as_object();
+    let names = headers.into_iter().flat_map(|headers| headers.keys().map(String::as_str));
+    names.filter(|name| name.starts_with("safeconduct-")).collect()
+}
+
 #[test]
 fn every_route_is_open_to_whom_it_says() {
     let world = world();
     let size = world.basis().size.0;
     let before = world.trace();
+    let described = get_unsigned(&world.service.url, "/v1/openapi.json").json;
     let mut table = String::new();
     for route in ROUTES {
         let path = path_of(route, size);
+        let operation = &described["paths"][route.path][route.method.to_lowercase()];
         let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, identity, who) in everybody() {
             let answer = match route.method {
@@ -167,6 +181,7 @@ fn every_route_is_open_to_whom_it_says() {
                 method => panic!("{method} is not covered"),
             };
             let outcome = format!("{} {}", answer.status, answer.code());
+            assert_eq!(own_headers(&answer), own_described(operation, answer.status), "{path} by {name}");
             assert_eq!(outcome, due(route, identity), "{} {} by {name}", route.method, route.path);
             if route.method == "GET" {
                 let head = read(&world, "HEAD", &path, identity, who);

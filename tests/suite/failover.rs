@@ -2,7 +2,7 @@
 //! comes back is left alone, and what is on no standby is not signed. The commands are those of
 //! `docs/operating/replication.md`.
 
-mod ground;
+pub mod ground;
 mod network;
 mod primary;
 mod unknown;

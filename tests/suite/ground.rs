@@ -44,6 +44,8 @@ enum Server {
 /// A data directory, the service that runs on it, and its PostgreSQL.
 pub struct Ground {
     pub data: PathBuf,
+    /// What the service has in its environment besides.
+    pub environment: Vec<(&'static str, PathBuf)>,
     address: String,
     service: Option<Child>,
     server: Server,
@@ -56,7 +58,8 @@ impl Ground {
         fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
         // Free now; nobody else asks for a port of this number in the meantime.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Ground { data, address: format!("127.0.0.1:{port}"), service: None, server: Server::Own }
+        let address = format!("127.0.0.1:{port}");
+        Ground { data, environment: vec![], address, service: None, server: Server::Own }
     }
 
     /// With the keys of the tests' ledgers.
@@ -105,7 +108,8 @@ impl Ground {
             .args(["serve", "--listen", &self.address, "--origin", ledger_keys().origin.as_str(), "--data"])
             .arg(&self.data)
             .env("SAFECONDUCT_SERVICE_PASSPHRASE", PASSPHRASE)
-            .env("SAFECONDUCT_LOG", "warn");
+            .env("SAFECONDUCT_LOG", "warn")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         if self.is_beside() {
             let url = |user| format!("host={} user={user} dbname={DATABASE}", self.socket_dir().display());
             command.env("SAFECONDUCT_DATABASE_URL", url("safeconduct_service"));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use tests::binary::{root, safeconduct};
 use tests::cluster::scratch;
 use tests::http::submission;
 use tests::service::Service;
-use tests::world::{Answer, Desk, World, id, opening, post_raw};
+use tests::world::{Answer, Desk, World, clearance, id, opening, post_raw};
 
 /// How long something may take to come about, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -131,6 +131,104 @@ fn a_flood_of_one_does_not_starve_the_others() {
             assert_eq!(desk.get("north", "/v1/agency/cases?limit=1").status, 200);
         }
     });
+}
+
+/// dora's share is full of the largest lists that there may be, and she sends further ones without a pause. The others come
+/// later, with one instruction each, and find their places: behind no more than her share, before whatever she sends then.
+#[test]
+fn the_largest_lists_of_one_cost_the_others_the_time_of_a_share() {
+    // The proportions of config/limits.toml.
+    const LIST: usize = 200;
+    const SHARE: usize = 2 * LIST;
+    const FLOODS: usize = 6;
+    let world = World::new();
+    world.offer();
+    world.case("waiting", "north", false);
+    let receipt_wait = Duration::from_secs(50);
+    let settings = Settings {
+        group_limit: LIST,
+        queue_share: SHARE,
+        queue_limit: 5 * SHARE,
+        receipt_wait,
+        ..Settings::default()
+    };
+    let service = service(&world, settings, |limits| {
+        limits.request_instructions = LIST;
+        limits.answer_timeout = Duration::from_secs(55);
+    });
+    let desk = world.at(&service.url);
+    let all = banks(&world, (2 + FLOODS) * LIST);
+    let mut lists = all.chunks(LIST);
+    let basis = world.basis();
+    let act = world.enrolment("later", "later", &[records::governance::Role::Payer]);
+    let mut singles: Vec<Envelope> = [
+        world.sign_on(basis, "sven", clearance("waiting")),
+        world.sign_on(basis, "karl", Body::Proposal(records::governance::Proposal { act })),
+    ]
+    .map(|record| record.envelope().clone())
+    .into();
+    singles.extend((0..5).map(|number| {
+        world.sign_on(basis, "anna", opening(&format!("case-{number}"), "north")).envelope().clone()
+    }));
+    let waiting = |count| until("so many that wait", || service.pipeline().waiting() == count);
+    let mut held = world.database.superuser();
+    let mut lock = held.transaction().unwrap();
+    let before: i64 = lock.query_one("SELECT size FROM head FOR UPDATE", &[]).unwrap().get(0);
+    let (is_over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let later = thread::scope(|scope| {
+        let _end = End(&is_over);
+        let mut hers = vec![];
+        for (number, list) in lists.by_ref().take(2).enumerate() {
+            hers.push(scope.spawn(|| desk.post(list, "each")));
+            waiting((number + 1) * LIST);
+        }
+        let flood: Vec<_> = lists
+            .map(|list| {
+                let (desk, is_over) = (&desk, &is_over);
+                let refused = &refused;
+                scope.spawn(move || {
+                    let mut is_first = true;
+                    loop {
+                        let answer = desk.post(list, "each");
+                        if answer.status == 200 || is_over.load(Ordering::Relaxed) {
+                            return answer;
+                        }
+                        assert_refused(&answer, 429, "too_many_open");
+                        refused.fetch_add(usize::from(is_first), Ordering::Relaxed);
+                        is_first = false;
+                    }
+                })
+            })
+            .collect();
+        until("the flood", || refused.load(Ordering::Relaxed) == FLOODS);
+        let others: Vec<_> = singles
+            .iter()
+            .zip(1..)
+            .map(|(single, number)| {
+                let other = scope.spawn(|| desk.post(std::slice::from_ref(single), "each"));
+                waiting(SHARE + number);
+                other
+            })
+            .collect();
+        assert!(hers.iter().chain(&others).all(|answer| !answer.is_finished()));
+        lock.rollback().unwrap();
+        let share = u64::try_from(before).unwrap() + SHARE as u64;
+        for other in others {
+            let answer = other.join().unwrap();
+            desk.accept(&answer);
+            // Each group begins with a record of its own.
+            assert!(answer.position() < share + 20, "{} after {share}", answer.position());
+        }
+        for answer in hers {
+            desk.accept(&answer.join().unwrap());
+        }
+        flood.into_iter().map(|flood| flood.join().unwrap()).collect::<Vec<_>>()
+    });
+    let last = singles.iter().map(|single| desk.post(std::slice::from_ref(single), "each").position()).max();
+    for answer in later {
+        desk.accept(&answer);
+        assert!(Some(answer.position()) > last, "a list that came later stands before");
+    }
 }
 
 /// How many connections wait for somebody's lock.

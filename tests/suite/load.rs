@@ -35,8 +35,14 @@ impl Seen {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn head(&self, note: &str) -> u64 {
+    /// Takes a signed head, and answers its size.
+    pub fn head(&self, note: &str) -> u64 {
         self.heads.lock().unwrap().see(note)
+    }
+
+    /// The size of the newest head that anybody saw.
+    pub fn newest(&self) -> u64 {
+        self.heads.lock().unwrap().are_of(&[])
     }
 
     /// Lets clients work while this lives. Where one thread fails, the others do not wait for it.
@@ -121,7 +127,7 @@ pub fn client(desk: &Desk, basis: Basis, name: &str, seen: &Seen) {
 }
 
 /// Reads, again where the database is just coming back.
-fn read(desk: &Desk, who: &str, path: &str) -> (String, Value) {
+pub fn read(desk: &Desk, who: &str, path: &str) -> (String, Value) {
     let deadline = Instant::now() + UP_LIMIT;
     loop {
         let answer = desk.get(who, path);

@@ -1,6 +1,8 @@
 //! Backup, restore and reopening, by the commands of `docs/operating/backup.md` as an operator would paste them, after the
 //! README's: with the real program and PostgreSQL's own tools.
 
+mod external;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

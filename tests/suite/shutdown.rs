@@ -172,11 +172,16 @@ impl UnderWay {
 
     /// The answer, after which the connection is closed.
     fn answer(&mut self) -> Value {
+        self.answer_with("200 OK").1
+    }
+
+    /// Its head and its body.
+    fn answer_with(&mut self, status: &str) -> (String, Value) {
         let mut text = String::new();
         self.stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-        serde_json::from_str(body).unwrap()
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{text}");
+        (head.to_owned(), serde_json::from_str(body).unwrap())
     }
 }
 
@@ -289,18 +294,19 @@ fn a_stop_under_load_loses_nothing_and_answers_everybody() {
     ));
 }
 
+/// Limits with a day in the place of these.
+fn with_days(limits: String, names: &[&str]) -> String {
+    names.iter().fold(limits, |limits, name| {
+        let line = limits.lines().find(|line| line.starts_with(&format!("{name} = "))).expect("a limit");
+        limits.replacen(&format!("\n{line}\n"), &format!("\n{name} = 86400000\n"), 1)
+    })
+}
+
 #[test]
 fn a_client_that_is_never_done_does_not_hold_a_stop_up() {
-    const DAY_MS: &str = "86400000";
     let mut program = Program::start(|limits| {
-        let with = |text: String, name: &str, from: &str, to: &str| {
-            let (from, to) = (format!("\n{name} = {from}\n"), format!("\n{name} = {to}\n"));
-            assert!(text.contains(&from), "{from}");
-            text.replacen(&from, &to, 1)
-        };
-        let limits = with(limits, "body_timeout_ms", "10000", DAY_MS);
-        let limits = with(limits, "answer_timeout_ms", "30000", DAY_MS);
-        with(limits, "stop_timeout_ms", "30000", "1000")
+        let limits = with_days(limits, &["body_timeout_ms", "answer_timeout_ms"]);
+        limits.replacen("\nstop_timeout_ms = 30000\n", "\nstop_timeout_ms = 1000\n", 1)
     });
     let desk = desk(&program);
     let opening = BankOpening { bank: id("b1"), currency: id("USD") };
@@ -312,4 +318,47 @@ fn a_client_that_is_never_done_does_not_hold_a_stop_up() {
     // It is told nothing, since nothing became of it.
     let mut left = String::new();
     assert!(matches!(never.stream.read_to_string(&mut left), Ok(0) | Err(_)), "{left}");
+}
+
+/// It cannot come back under this process: whoever waits for it is told so, with no regard to any patience.
+#[test]
+fn a_server_of_its_own_that_was_killed_is_waited_for_by_nobody() {
+    let mut program = Program::start(|limits| {
+        let http = ["body_timeout_ms", "answer_timeout_ms", "stop_timeout_ms"];
+        let queue = ["receipt_timeout_ms", "database_timeout_ms"];
+        with_days(with_days(limits, &http), &queue)
+    });
+    let desk = desk(&program);
+    let opening = |bank: &str| {
+        let opening = BankOpening { bank: id(bank), currency: id("USD") };
+        desk.sign("dora", Body::BankOpening(opening))
+    };
+    let mut never = UnderWay::begin(&program.address, opening("never"));
+    let mut held = program.superuser();
+    let mut lock = held.transaction().unwrap();
+    lock.query_one("SELECT size FROM head FOR UPDATE", &[]).unwrap();
+    let mut under_way: Vec<UnderWay> =
+        ["b1", "b2", "b3"].map(|bank| UnderWay::begin(&program.address, opening(bank))).into();
+    under_way.iter_mut().for_each(UnderWay::send);
+    let (mut other, deadline) = (program.superuser(), Instant::now() + LIMIT);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while other.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == 0 {
+        assert!(Instant::now() < deadline, "nobody waits:\n{}", program.log());
+        thread::sleep(PAUSE);
+    }
+    let _ = kill_process(program.postmaster(), Signal::KILL);
+    for one in &mut under_way {
+        let (head, problem) = one.answer_with("503 Service Unavailable");
+        assert!(head.contains("retry-after: 1"), "{head}");
+        assert!(["database_unavailable", "outcome_unknown"].contains(&problem["code"].as_str().unwrap()));
+    }
+    assert_eq!(program.wait_end().code(), Some(2), "{}", program.log());
+    assert!(program.log().contains("the database's server ended; see postgres.log"), "{}", program.log());
+    assert!(matches!(never.stream.read_to_string(&mut String::new()), Ok(0) | Err(_)));
+    drop((lock, other));
+    program.start_again();
+    for UnderWay { record, .. } in &under_way {
+        desk.accept(&desk.post(&[record.envelope().clone()], "each"));
+    }
+    verified(&desk.bundle(), desk.ledger);
 }

@@ -26,6 +26,15 @@ pub struct About {
     pub(crate) codes: &'static [&'static str],
     /// The content of its answer.
     pub(crate) answer: fn(&mut Components) -> Value,
+    /// The headers of its answer that are our own.
+    pub(crate) headers: &'static [Header],
+}
+
+/// A header of an answer.
+pub(crate) struct Header {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) schema: fn(&mut Components) -> Value,
 }
 
 /// A parameter of a query.
@@ -45,7 +54,7 @@ pub(crate) enum Query {
 pub(crate) type Components = BTreeMap<String, RefOr<Schema>>;
 
 /// A type's place among the components, which it and what it is made of are added to.
-fn reference<T: ToSchema>(components: &mut Components) -> Value {
+pub(crate) fn reference<T: ToSchema>(components: &mut Components) -> Value {
     let mut parts = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut parts);
     components.extend(parts);
@@ -172,7 +181,7 @@ fn operation(
     problem: &Value,
     envelope: &Value,
 ) -> Value {
-    let About { summary, query, codes, answer } = &route.about;
+    let About { summary, query, codes, answer, headers } = &route.about;
     let mut parameters: Vec<Value> = named(route.path)
         .map(|name| {
             let schema = match name {
@@ -234,7 +243,12 @@ fn operation(
         }
     }
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({"description": "Done.", "content": answer(components)}));
+    let mut done = json!({"description": "Done.", "content": answer(components)});
+    for Header { name, description, schema } in *headers {
+        done["headers"][name] =
+            json!({"description": description, "required": true, "schema": schema(components)});
+    }
+    responses.insert("200".to_owned(), done);
     for (status, codes) in by_status(&all) {
         responses.insert(status.to_string(), refusal(status, &codes, problem));
     }

@@ -169,6 +169,8 @@ pub(crate) struct Shared {
     pub settings: Settings,
     /// Why nothing may be written, as the publisher sees it.
     pub halted: watch::Sender<Option<Unavailable>>,
+    /// Whether the database will not be back as long as this process runs.
+    pub is_gone: watch::Sender<bool>,
     /// The latest checkpoint that is known to be stored.
     pub checkpoint: watch::Sender<Option<Published>>,
     /// Wakes the publisher of this process.
@@ -186,6 +188,15 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Why nothing may be written.
+    pub fn refuses(&self) -> Option<Unavailable> {
+        if self.is_gone() { Some(Unavailable::Database) } else { *self.halted.borrow() }
+    }
+
+    pub fn is_gone(&self) -> bool {
+        *self.is_gone.borrow()
     }
 
     pub fn known_key(&self, id: &KeyId) -> Option<KnownKey> {
@@ -266,6 +277,7 @@ impl Pipeline {
             clock: Box::new(clock),
             settings,
             halted: watch::Sender::new(None),
+            is_gone: watch::Sender::new(false),
             checkpoint: watch::Sender::new(None),
             grown: Notify::new(),
             publishes: watch::Sender::new(false),
@@ -290,7 +302,7 @@ impl Pipeline {
         envelopes: Vec<Result<Envelope, EnvelopeError>>,
         mode: Mode,
     ) -> Result<Submitted, Unavailable> {
-        if let Some(reason) = *self.shared.halted.borrow() {
+        if let Some(reason) = self.shared.refuses() {
             return Err(reason);
         }
         let named = self.named(&envelopes);
@@ -370,9 +382,15 @@ impl Pipeline {
             let is_older = |known: &Published| known.epoch.partial_cmp(epoch) == Some(Ordering::Less);
             known.as_ref().is_some_and(|known| known.head.size > last && !is_older(known))
         };
-        let waited =
-            tokio::time::timeout(self.shared.settings.receipt_wait, checkpoints.wait_for(covers)).await;
-        match waited.ok().and_then(Result::ok).as_deref() {
+        let mut is_gone = self.shared.is_gone.subscribe();
+        let covered = tokio::time::timeout(self.shared.settings.receipt_wait, checkpoints.wait_for(covers));
+        let waited = tokio::select! {
+            biased;
+            covered = covered => covered.ok().and_then(Result::ok),
+            // None will come any more.
+            _ = is_gone.wait_for(|is_gone| *is_gone) => None,
+        };
+        match waited.as_deref() {
             Some(Some(known)) if known.epoch == *epoch => Ok(Some(known.head.note.clone())),
             // Another server took over, which may have something else at these positions.
             Some(Some(_)) => Err(Unavailable::Unknown),
@@ -415,9 +433,14 @@ impl Pipeline {
         self.shared.checkpoint.borrow().as_ref().map(|known| known.head.clone())
     }
 
-    /// Why nothing is written at present, where the publisher found a reason.
+    /// Why nothing is written at present, where there is a reason.
     pub fn halted(&self) -> Option<Unavailable> {
-        *self.shared.halted.borrow()
+        self.shared.refuses()
+    }
+
+    /// Waits for the database no longer: it will not be back as long as this process runs.
+    pub fn give_up(&self) {
+        self.shared.is_gone.send_replace(true);
     }
 
     /// How many instructions wait or are being written.

@@ -120,7 +120,7 @@ impl Publisher {
             let is_done = turn.is_ok();
             self.report(turn);
             tries += u32::from(is_last);
-            if is_last && (is_done || tries >= LAST_TRIES) {
+            if is_last && (is_done || tries >= LAST_TRIES || self.shared.is_gone()) {
                 break;
             }
             let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
@@ -289,8 +289,10 @@ async fn sign(
     }
     now.state.epoch = session.epoch().clone();
     now.state.checkpoint = now.checkpoint(&shared.keys);
-    if now.state != before {
+    // What a write left that failed is read as well.
+    if now.state != before || !now.is_on_disk {
         write(register, now.state.clone()).await?;
+        now.is_on_disk = true;
     }
     let signed = now.signed();
     if latest.as_ref() != Some(&signed) {

@@ -81,7 +81,7 @@ const fn writes(path: &'static str, handler: fn() -> MethodRouter<App>, about: A
 type Answer = fn(&mut openapi::Components) -> serde_json::Value;
 
 const fn says(summary: &'static str, answer: Answer, codes: &'static [&'static str]) -> About {
-    About { summary, query: &[], codes, answer }
+    About { summary, query: &[], codes, answer, headers: &[] }
 }
 
 const fn asks(
@@ -90,7 +90,12 @@ const fn asks(
     answer: Answer,
     codes: &'static [&'static str],
 ) -> About {
-    About { summary, query, codes, answer }
+    About { summary, query, codes, answer, headers: &[] }
+}
+
+/// The answer says of when it is.
+const fn dated(about: About) -> About {
+    About { headers: agency::FRESHNESS, ..about }
 }
 
 const PAGE: &[Query] = &[Query::Limit, Query::Cursor];
@@ -259,27 +264,27 @@ pub const ROUTES: &[Route] = &[
         "/v1/agency/cases",
         AGENCIES,
         || get(agency::cases),
-        asks("The agency's own cases.", PAGE, list::<agency::AgencyCaseView>, &["queue_full"]),
+        dated(asks("The agency's own cases.", PAGE, list::<agency::AgencyCaseView>, &["queue_full"])),
     ),
     reads(
         "/v1/agency/cases/{agency_ref}",
         AGENCIES,
         || get(agency::case),
-        says(
+        dated(says(
             "A case, with balances and disbursements.",
             one::<agency::CaseView>,
             &["case_not_found", "queue_full"],
-        ),
+        )),
     ),
     reads(
         "/v1/agency/cases/{agency_ref}/statement",
         AGENCIES,
         || get(agency::statement),
-        asks(
+        dated(asks(
             "What happened to a case's disbursements.",
             PAGE,
             list::<agency::LineView>,
             &["case_not_found", "queue_full"],
-        ),
+        )),
     ),
 ];

@@ -385,10 +385,74 @@ const ENROLMENT: Case = Case {
     ",
 };
 
+/// The act has one code for all that is wrong with it, and a group of its own.
+const REOPENING: Case = Case {
+    begin: "staffed",
+    before: "clock 1s",
+    line: "{who} reopen {origin} {left} {cited} {ledger} {issued} {basis}",
+    right: "
+        who     c1
+        origin  ledger.example/2
+        left
+        cited
+        ledger
+        issued
+        basis
+    ",
+    faults: "
+        ledger  wrong_ledger   ledger=other
+        issued  expired        issued=-60d
+        basis   basis_unknown  basis=forged
+        who     role_missing   dir1
+        origin  act_invalid    ledger.example/1
+        left    act_invalid    left=forged
+        left    act_invalid    left=first
+        cited   act_invalid    cited=unsigned
+        cited   act_invalid    cited=elsewhere
+        cited   act_invalid    cited=another
+    ",
+};
+
+/// With a reopening, which has to stand directly before it.
+const CONCURRENCE: Case = Case {
+    begin: "staffed",
+    before: "
+        c1 set-roles dir2 auditor as=decided ; c2 concur decided
+        clock 1s ; c1 reopen ledger.example/2 as=earlier
+        clock 1s ; c1 reopen ledger.example/2 as=reopening
+    ",
+    line: "{who} concur {proposal} {ledger}",
+    right: "
+        who       c2
+        proposal  reopening
+        ledger
+    ",
+    faults: "
+        ledger    wrong_ledger       ledger=other
+        who       role_missing       dir1
+        proposal  proposal_closed    decided
+        who       already_concurred  c1
+        proposal  act_invalid        earlier
+    ",
+};
+
 #[test]
 fn the_earlier_code_wins() {
-    let cases =
-        [FRAME, REQUEST, APPROVAL, DELIVERY, RELEASE, RETURN, FORFEITURE, WINDFALL, FUND, OFFER, ENROLMENT];
+    let cases = [
+        FRAME,
+        REQUEST,
+        APPROVAL,
+        DELIVERY,
+        RELEASE,
+        RETURN,
+        FORFEITURE,
+        WINDFALL,
+        FUND,
+        OFFER,
+        ENROLMENT,
+        REOPENING,
+        CONCURRENCE,
+    ];
     let wrong: Vec<String> = cases.iter().flat_map(Case::check).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -1,11 +1,13 @@
-//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind, and the digests of each.
+//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind and one of the act to reopen a log, and the
+//! digests of each.
 //!
 //! They change only with the format. `UPDATE_VECTORS=1 cargo test -p records` writes them again.
 
 use std::fs;
 use std::path::PathBuf;
 
-use records::{Kind, Record};
+use records::{Kind, Payload, Record};
+use signing::keys::SecretKey;
 
 use crate::samples::Draw;
 
@@ -24,29 +26,36 @@ pub fn golden(name: &str, made: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// What each vector is made of.
+fn made() -> impl Iterator<Item = (&'static str, Payload, SecretKey)> {
+    let plain = Kind::ALL.iter().map(|kind| (kind.name(), Draw::Plain.payload(*kind)));
+    let all = plain.chain([("proposal-reopen", Draw::Plain.reopening())]);
+    all.map(|(name, (payload, key))| (name, payload, key))
+}
+
 #[test]
 fn golden_records_are_read_verified_and_written_again() {
-    let mut digests = String::from("# kind, digest, leaf hash, key id of each record in this folder\n");
-    for kind in Kind::ALL {
-        let (payload, key) = Draw::Plain.payload(*kind);
+    let mut digests = String::from("# name, digest, leaf hash, key id of each record in this folder\n");
+    for (name, payload, key) in made() {
+        let kind = payload.kind();
         let made = Record::sign(payload, &key).unwrap();
-        let leaf = golden(&format!("{}.json", kind.name()), &String::from_utf8(made.leaf()).unwrap());
+        let leaf = golden(&format!("{name}.json"), &String::from_utf8(made.leaf()).unwrap());
 
         let record = Record::parse_leaf(leaf.as_bytes()).unwrap().verify(key.public()).unwrap();
-        assert_eq!(record.kind(), *kind);
+        assert_eq!(record.kind(), kind);
         assert_eq!(record.leaf(), leaf.as_bytes());
         assert_eq!(record.payload().encode(), record.envelope().payload);
         // Signatures are deterministic, so what is made today is what was made then.
-        assert_eq!(record, made, "{} is not made as it was", kind.name());
+        assert_eq!(record, made, "{name} is not made as it was");
         let (digest, leaf_hash) = (record.digest(), record.leaf_hash());
-        digests += &format!("{} {digest} {leaf_hash} {}\n", kind.name(), record.envelope().key_id);
+        digests += &format!("{name} {digest} {leaf_hash} {}\n", record.envelope().key_id);
     }
     assert_eq!(golden("digests.txt", &digests), digests);
 }
 
 #[test]
-fn every_vector_is_of_a_kind_that_there_is() {
-    let known: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}.json", kind.name())).collect();
+fn every_vector_is_made_here() {
+    let known: Vec<String> = made().map(|(name, ..)| format!("{name}.json")).collect();
     for entry in fs::read_dir(path("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let is_other = ["digests.txt", "bad.ndjson"].contains(&name.as_str());

@@ -18,6 +18,7 @@ use records::{Basis, Body, Header, Kind, Payload};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::SecretKey;
+use translog::checkpoint::Checkpoint;
 use unicode_normalization::UnicodeNormalization;
 
 /// The key that a name stands for.
@@ -338,6 +339,20 @@ impl Draw {
             }
         };
         (payload, key)
+    }
+
+    /// The act that no plain proposal is of: a log that lost records goes on under a new origin.
+    pub fn reopening(&mut self) -> (Payload, SecretKey) {
+        let key = self.key("c1");
+        let root = self.digest("lost");
+        let cited = Checkpoint { origin: "ledger.example/1".to_owned(), root, size: 47 };
+        let act = Act::Reopen {
+            checkpoint: cited.sign(&self.key("ledger/checkpoints")),
+            continued: Basis { root: self.digest("root"), size: self.integer(42) },
+            origin: self.id("ledger.example/2"),
+        };
+        let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
+        (Payload::Instruction(Box::new(header), Box::new(body)), key)
     }
 
     fn asset(&mut self, kind: Kind) -> Option<Body> {

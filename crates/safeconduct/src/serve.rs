@@ -31,6 +31,7 @@ use store::queries::{self, lists};
 use store::{Databases, Transport};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use traces::Traces;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -42,7 +43,9 @@ use crate::{context, recovery, ui};
 /// The database of a server of our own.
 const DATABASE: &str = "safeconduct";
 /// How often we look whether that server still runs.
-const WATCH: Duration = Duration::from_secs(2);
+const WATCH: Duration = Duration::from_millis(200);
+/// When it does not, requests under way have so long to be told.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Reads end on the server too, when nobody waits for them any more.
 const READ_LIMITS: &str = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s";
 
@@ -197,20 +200,29 @@ async fn serve(
     };
     announce(&url, &keys, charter.as_ref());
 
-    let mut lost = false;
+    let (loses, mut lost) = watch::channel(false);
     let stop = async {
         tokio::select! {
             () = told => tracing::info!("stopping"),
             () = gone(server) => {
-                lost = true;
                 tracing::error!("the database's server has ended; stopping");
+                pipeline.give_up();
+                loses.send_replace(true);
             }
         }
     };
-    app::serve(listener, router(app), &limits.http, stop).await;
+    let late = async {
+        // The sender is ours.
+        let _ = lost.wait_for(|lost| *lost).await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = app::serve(listener, router(app), &limits.http, stop) => {}
+        () = late => tracing::warn!("requests were cut off, as the database's server has ended"),
+    }
     pipeline.shutdown().await;
     observed.abort();
-    if lost {
+    if *lost.borrow() {
         Err(Error::new("the database's server ended; see postgres.log, and start the service again"))
     } else {
         Ok(())

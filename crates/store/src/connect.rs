@@ -266,6 +266,16 @@ impl Target {
         Ok(Target { hosts, transport: transport.clone(), wanted, fence: fence.clone() })
     }
 
+    /// [`Fence::saw`].
+    pub(crate) fn saw(&self, epoch: &Epoch) {
+        self.fence.saw(epoch);
+    }
+
+    /// [`Fence::overtakes`].
+    pub(crate) async fn overtakes(&self, epoch: &Epoch) {
+        self.fence.overtakes(epoch).await;
+    }
+
     /// Connects to the best of the hosts. Whoever calls this sets a limit: where no host that will do has answered, it
     /// waits for each of the others.
     pub(crate) async fn connect(&self) -> Result<Link, Error> {

@@ -6,6 +6,7 @@
 //! with `None` where there is no such entity.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::currency::Currency;
@@ -25,7 +26,6 @@ use crate::error::StoreError;
 use crate::log::{self, Head, head_of};
 use crate::packed;
 use crate::pool::Databases;
-use crate::session::within_limit;
 use crate::writer::Opened;
 
 const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
@@ -42,6 +42,9 @@ const BALANCES: &str = "SELECT b.account, b.fund, b.currency, b.amount::text, b.
         SELECT * FROM balances \
         WHERE account = w.account AND fund = w.fund AND currency = w.currency LIMIT 1) b";
 const HEADS: &str = "SELECT position, payload FROM records WHERE position = ANY($1::bigint[]) AND kind = $2";
+
+/// How long a look without a lock may take: with the lock, it is not waited for.
+const PEEK: Duration = Duration::from_secs(2);
 
 pub(crate) const DUE: &str = "SELECT disbursement, expires FROM disbursements \
     WHERE can_lapse AND expires < greatest($1, (SELECT recorded_at FROM head)) \
@@ -166,7 +169,8 @@ pub async fn peek(
             client.batch_execute("COMMIT"),
         ))
     };
-    let (begun, head, due, loaded, ended) = within_limit(asked).await?;
+    let asked = tokio::time::timeout(PEEK, asked).await.unwrap_or(Err(StoreError::Silent));
+    let (begun, head, due, loaded, ended) = asked?;
     begun?;
     let head = head_of(&head?)?;
     let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;

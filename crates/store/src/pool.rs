@@ -133,9 +133,7 @@ impl Databases {
 
     /// A new connection of the service's role for one task, to the newest primary there is.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        let session = Session::connect(&self.primary, CREATE).await?;
-        self.fence.saw(session.epoch());
-        Ok(session)
+        Session::connect(&self.primary, CREATE).await
     }
 
     /// A new connection for the task that follows the log.

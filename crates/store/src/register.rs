@@ -4,7 +4,8 @@
 //! Whoever holds the lock (`<path>.lock`) is the publisher; anybody may read. The file has two slots of fixed size, each a
 //! line of JSON filled up with blanks. A write goes over the older slot, in place, and is on disk when it returns: one
 //! sync of data, and no directory to sync, which is dozens of times faster than to replace the file. A crash in the midst
-//! of it leaves the newer slot as it was. Each slot carries its own digest, so that a file damaged by hand or by a disk
+//! of it leaves the newer slot as it was. What can be read need not be on disk, though, where a sync failed: see
+//! [`Register::write`]. Each slot carries its own digest, so that a file damaged by hand or by a disk
 //! is called damaged, never taken for a missing one or for a forked log. Whether a new head extends the old one is for
 //! the publisher to check: nothing here does.
 
@@ -13,6 +14,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
@@ -169,6 +171,8 @@ fn slot_of(stored: &Stored) -> usize {
 #[derive(Debug)]
 pub struct Register {
     path: PathBuf,
+    /// Whether the newest slot is known to be on disk: not after a write that failed, nor after those of another process.
+    is_synced: AtomicBool,
     _lock: File,
 }
 
@@ -179,7 +183,7 @@ impl Register {
         let lock = File::options().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(io_at("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Register { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Register { path: path.to_owned(), is_synced: AtomicBool::new(false), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(RegisterError::Held(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(io_at("lock", &lock_path)(error)),
         }
@@ -190,28 +194,48 @@ impl Register {
         &self.path
     }
 
-    /// What it holds: `None` before the first write.
+    /// What it holds: `None` before the first write. It need not be on disk before it was [written](Register::write) once more.
     pub fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
         read(&self.path)
     }
 
-    /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is.
+    /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is read, and
+    /// the old one may be on disk all the same. Where it holds this state already, this sees to it that it is on disk.
     pub fn write(&self, state: &RegisterState) -> Result<(), RegisterError> {
+        let was_synced = self.is_synced.swap(false, Relaxed);
         let before = match newest(&self.path) {
-            Ok(Some(before)) => before,
+            Ok(before) => before,
             // Who writes over a damaged one has read it, and knows.
-            Ok(None) | Err(RegisterError::Damaged { .. }) => {
-                return self.create(state).map_err(io_at("create", &self.path));
-            }
+            Err(RegisterError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
-        let write = || {
-            let after = Stored::of(before.sequence + 1, state.clone())?;
-            let file = File::options().write(true).open(&self.path)?;
-            file.write_all_at(&after.encode()?, (slot_of(&after) * SLOT) as u64)?;
-            file.sync_data()
+        let Some(before) = before else {
+            self.create(state).map_err(io_at("create", &self.path))?;
+            self.is_synced.store(true, Relaxed);
+            return Ok(());
         };
-        write().map_err(io_at("write", &self.path))
+        let write = || {
+            // What a sync failed for counts as clean, so that another sync would write nothing. Written over itself, it reaches
+            // the disk, and the older slot, which is there, is left alone until it has.
+            if !was_synced {
+                self.put(&before)?;
+                self.sync_directory()?;
+            }
+            if before.state != *state {
+                self.put(&Stored::of(before.sequence + 1, state.clone())?)?;
+            }
+            Ok(())
+        };
+        write().map_err(io_at("write", &self.path))?;
+        self.is_synced.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Writes a slot in place.
+    fn put(&self, stored: &Stored) -> io::Result<()> {
+        let file = File::options().write(true).open(&self.path)?;
+        file.write_all_at(&stored.encode()?, (slot_of(stored) * SLOT) as u64)?;
+        file.sync_data()
     }
 
     /// Both slots of a file that appears as a whole, or not at all.
@@ -221,6 +245,10 @@ impl Register {
         file.write_all_at(&encode(state)?, 0)?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
+        self.sync_directory()
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }

@@ -16,6 +16,9 @@ use crate::register::Epoch;
 /// this is a server that hangs, or one whose standbys have all gone.
 const ROUND_TRIP: Duration = Duration::from_secs(40);
 
+/// While one takes longer than this, the other hosts are asked whether there is a newer server.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// What a session can be told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
@@ -31,17 +34,23 @@ pub(crate) const REPLICATED: &str = "SELECT pg_logical_emit_message(true, 'safec
 
 /// A connection of the service's role. Dropping it closes the connection.
 #[derive(Debug)]
-pub struct Session(Link);
+pub struct Session {
+    link: Link,
+    target: Target,
+    limit: Duration,
+}
 
 impl Session {
+    /// To the newest primary there is, which whoever shares its fence then knows of.
     pub(crate) async fn connect(target: &Target, limit: Duration) -> Result<Session, StoreError> {
         // A writer that hangs must not keep the head's lock: the server ends its session. And what was committed is on a
         // standby, where there is one that is waited for, whatever the database's own settings say.
         const LIMITS: &str = "SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '30s'; \
                               SET statement_timeout = '120s'; SET synchronous_commit = 'on'";
         let connected = async {
-            let session = Session(target.connect().await?);
+            let session = Session { link: target.connect().await?, target: target.clone(), limit };
             session.client().batch_execute(LIMITS).await?;
+            target.saw(session.epoch());
             Ok(session)
         };
         tokio::time::timeout(limit, connected).await.unwrap_or(Err(StoreError::Silent))
@@ -49,12 +58,12 @@ impl Session {
 
     /// The connection.
     pub fn client(&self) -> &Client {
-        &self.0.client
+        &self.link.client
     }
 
     /// Which server it leads to.
     pub fn epoch(&self) -> &Epoch {
-        &self.0.epoch
+        &self.link.epoch
     }
 
     /// From now on [`heard`](Session::heard) tells of this.
@@ -68,7 +77,7 @@ impl Session {
 
     /// Notified when there is news, or the connection has ended.
     pub fn heard(&self) -> Arc<Notify> {
-        Arc::clone(&self.0.ears.notified)
+        Arc::clone(&self.link.ears.notified)
     }
 
     /// Whether the connection has ended.
@@ -94,22 +103,42 @@ impl Session {
         commit: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let done = commit.await?;
-        if self.0.ears.warned.load(Ordering::SeqCst) {
+        if self.link.ears.warned.load(Ordering::SeqCst) {
             return Err(StoreError::NotReplicated);
         }
         Ok(done)
     }
-}
 
-/// A server that does not answer is as good as lost.
-pub(crate) async fn within_limit<T>(
-    asked: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    tokio::time::timeout(ROUND_TRIP, asked).await.unwrap_or(Err(StoreError::Silent))
+    /// A server that does not answer, or that a newer one has taken over from, is as good as lost.
+    pub(crate) async fn within_limit<T>(
+        &self,
+        asked: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::select! {
+            biased;
+            done = tokio::time::timeout(ROUND_TRIP, asked) => done.unwrap_or(Err(StoreError::Silent)),
+            () = self.overtaken() => Err(StoreError::Silent),
+        }
+    }
+
+    /// Comes true when there is a newer server. One that hangs keeps its connections, so it is looked for.
+    async fn overtaken(&self) {
+        let looks = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                // What it finds, the fence knows.
+                let _ = Session::connect(&self.target, self.limit).await;
+            }
+        };
+        tokio::select! {
+            () = self.target.overtakes(self.epoch()) => {}
+            () = looks => {}
+        }
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.0.task.abort();
+        self.link.task.abort();
     }
 }

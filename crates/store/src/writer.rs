@@ -32,7 +32,7 @@ use crate::load::{DUE, Loaded, Loader, due_of};
 use crate::log::{HEAD, Head, head_of, signed};
 use crate::register::Epoch;
 use crate::rows::Rows;
-use crate::session::{Session, within_limit};
+use crate::session::Session;
 
 // Each statement after the lock has to see what was committed while it was waited for.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
@@ -125,7 +125,7 @@ impl Writer {
                 self.loader.load(client, keys),
             ))
         };
-        let (begun, head, due, loaded) = within_limit(asked).await?;
+        let (begun, head, due, loaded) = self.session.within_limit(asked).await?;
         begun?;
         let head = head_of(&head?)?;
         let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;
@@ -144,13 +144,13 @@ impl Writer {
     /// Loads further keys: one round trip.
     pub async fn load(&self, keys: Vec<Key>) -> Result<Loaded, StoreError> {
         self.waits();
-        within_limit(self.loader.load(self.client(), keys)).await
+        self.session.within_limit(self.loader.load(self.client(), keys)).await
     }
 
     /// Ends a group without a trace.
     pub async fn roll_back(&self) -> Result<(), StoreError> {
         self.waits();
-        within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
+        self.session.within_limit(async { Ok(self.client().batch_execute("ROLLBACK").await?) }).await
     }
 
     /// Whether the records from a position on have these signatures, all of them, and a standby has them too where the server
@@ -166,9 +166,9 @@ impl Writer {
             client.batch_execute("ROLLBACK").await?;
             Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Vec<u8>>, _>>()?)
         };
-        let is_logged = within_limit(asked).await? == signatures;
+        let is_logged = self.session.within_limit(asked).await? == signatures;
         if is_logged {
-            within_limit(self.session.replicated()).await?;
+            self.session.within_limit(self.session.replicated()).await?;
         }
         Ok(is_logged)
     }
@@ -235,7 +235,7 @@ impl Writer {
             let committed = commit.result().await;
             Ok((written, committed))
         };
-        match within_limit(self.session.committed(done)).await {
+        match self.session.within_limit(self.session.committed(done)).await {
             Ok((Ok(()), Ok(()))) => Ok(()),
             Ok((Err(error), _)) if error.has_moved() => Err(CommitError::Moved),
             Ok((Err(error), _)) if error.is_answer() => Err(CommitError::NotCommitted(error)),

@@ -31,7 +31,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// The document's block of commands under a heading.
 pub fn commands(heading: &str) -> String {
-    let text = fs::read_to_string(root().join("docs/operating/replication.md")).expect("the document");
+    commands_in("docs/operating/replication.md", heading)
+}
+
+/// The same of another page.
+pub fn commands_in(page: &str, heading: &str) -> String {
+    let text = fs::read_to_string(root().join(page)).expect("the document");
     let below = text.split_once(&format!("### {heading}\n")).map(|(_, below)| below);
     let block = below.and_then(|below| below.split_once("```sh\n")?.1.split_once("\n```"));
     block.map(|(block, _)| block.to_owned()).unwrap_or_else(|| panic!("no commands under {heading}"))
@@ -271,11 +276,18 @@ impl Server {
         assert!(self.end(), "it does not run");
     }
 
-    /// Kills all its processes, if it runs.
-    fn end(&self) -> bool {
+    /// It gets no time any more, as on a machine that hangs: connections stay, and nobody answers.
+    pub fn freeze(&self) -> Frozen {
+        let all = self.stopped();
+        assert!(!all.is_empty(), "it does not run");
+        Frozen(all)
+    }
+
+    /// All its processes, which go on no further; none if it does not run.
+    fn stopped(&self) -> Vec<i32> {
         let text = fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap_or_default();
         let Some(postmaster) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else {
-            return false;
+            return vec![];
         };
         // It makes no further ones.
         signal(postmaster, Signal::STOP);
@@ -283,6 +295,16 @@ impl Server {
         let children = children.unwrap_or_default();
         let all = children.split_whitespace().filter_map(|pid| pid.parse().ok()).chain([postmaster]);
         let all: Vec<i32> = all.collect();
+        all.iter().for_each(|pid| signal(*pid, Signal::STOP));
+        all
+    }
+
+    /// Kills all its processes, if it runs.
+    fn end(&self) -> bool {
+        let all = self.stopped();
+        if all.is_empty() {
+            return false;
+        }
         all.iter().for_each(|pid| signal(*pid, Signal::KILL));
         until("its end", || all.iter().all(|pid| has_ended(*pid)));
         // The number may stay taken, where nobody asks how it ended.
@@ -301,6 +323,15 @@ impl Server {
     pub fn revive_alone(&self) {
         self.sh(commands("Promotion").lines().next().unwrap());
         self.revive();
+    }
+}
+
+/// A server that hangs, until this is dropped.
+pub struct Frozen(Vec<i32>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|pid| signal(*pid, Signal::CONT));
     }
 }
 

@@ -286,6 +286,64 @@ fn agencies_read_from_the_standby(pair: &Pair, desk: &Desk, open_case: impl Fn(&
     assert_eq!(reads(), before + asked.get());
 }
 
+/// The primary hangs: it refuses nothing, answers nothing, and keeps every connection. When it comes to itself, it does what it
+/// was told before, and knows of no other.
+#[test]
+fn a_primary_that_hangs_is_left_for_the_newer_one_and_stays_left() {
+    let pair = Pair::start();
+    let program = Program::start(&pair);
+    let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
+    desk.found(policy());
+    desk.offer();
+    let (basis, seen) = (desk.basis(), Seen::default());
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (desk, seen) = (&desk, &seen);
+                scope.spawn(move || seen.load(desk, basis, number))
+            })
+            .collect();
+        let more = |count: usize| {
+            let before = seen.count();
+            until("further receipts", || {
+                seen.count() >= before + count || threads.iter().any(|thread| thread.is_finished())
+            });
+        };
+        more(20);
+        let frozen = pair.a.freeze();
+        let promoted = Instant::now();
+        pair.b.run("Promotion");
+        more(1);
+        say(&format!("the next answer after {:?}", promoted.elapsed()));
+        more(20);
+        drop(frozen);
+        // Nor does it wait for a standby any more: the worst that can come to itself.
+        pair.a.sh(
+            "echo \"synchronous_standby_names = ''\" >>\"$DATA/ledger.conf\"; pg_ctl -D \"$DATA\" reload",
+        );
+        let active =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'safeconduct%' AND state <> 'idle'";
+        until("the end of what it was told before", || {
+            let before = trace(&pair.a);
+            thread::sleep(Duration::from_millis(500));
+            pair.a.psql(active) == "0" && trace(&pair.a) == before
+        });
+        let old = trace(&pair.a);
+        more(20);
+        pair.b
+            .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'safeconduct%'");
+        more(20);
+        assert_eq!(trace(&pair.a), old);
+        seen.is_over.store(true, Ordering::Relaxed);
+    });
+    // Whatever it holds that was signed is of the one log.
+    for note in pair.a.psql("SELECT replace(note, E'\\n', '|') FROM checkpoints").lines() {
+        seen.heads.lock().unwrap().see(&note.replace('|', "\n"));
+    }
+    seen.check(&desk);
+    assert_eq!(register::read(&program.register()).unwrap().unwrap().epoch.timeline, 2);
+}
+
 /// The old primary never died, and takes writes from whoever still thinks that it is the one.
 #[test]
 fn of_two_primaries_the_newer_one_is_written_to() {

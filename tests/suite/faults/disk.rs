@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use records::Verified;
 use store::embedded::find_server;
-use tests::cluster::{runtime, scratch};
+use tests::cluster::{runtime, say, scratch};
 use tests::replay::prove;
 use tests::world::{Desk, World, try_post_to};
 
 use super::{instructions, is_told_to_wait};
 use crate::evidence::Log;
-use crate::ground::{Ground, PAUSE};
-use crate::load::{Follower, Seen, audit, send};
+use crate::ground::{Ground, PAUSE, UP_LIMIT};
+use crate::load::{Follower, Seen, audit, client, read, send};
 
 /// A disk whose faults come and go: see `disk.c`.
 struct Disk(PathBuf);
@@ -26,7 +26,7 @@ impl Disk {
     fn new() -> Disk {
         let disk = Disk(scratch("disk"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("suite/faults/disk.c");
-        let library = disk.0.join("disk.so");
+        let library = disk.library();
         // The linker of every Rust program, so it is there.
         let compile =
             Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
@@ -49,6 +49,10 @@ impl Disk {
 
     fn bin(&self) -> PathBuf {
         self.0.join("bin")
+    }
+
+    fn library(&self) -> PathBuf {
+        self.0.join("disk.so")
     }
 
     /// The fault begins.
@@ -175,4 +179,116 @@ fn a_full_disk_under_the_register_stops_nothing() {
     prove(&mut world);
     world.restart();
     Log::read(&world.bundle()).holds_once(&seen.accepted());
+}
+
+/// The disk of a service's register.
+struct RegisterDisk {
+    disk: Disk,
+    register: PathBuf,
+}
+
+impl RegisterDisk {
+    fn under(ground: &mut Ground) -> RegisterDisk {
+        let disk = Disk::new();
+        let register = ground.data.join("register.json");
+        ground.environment =
+            vec![("LD_PRELOAD", disk.library()), ("DISK", disk.0.clone()), ("REGISTER", register.clone())];
+        RegisterDisk { disk, register }
+    }
+
+    fn platter(&self) -> PathBuf {
+        self.disk.0.join("platter")
+    }
+
+    /// All that is in the file is on the disk.
+    fn settle(&self) {
+        fs::copy(&self.register, self.platter()).unwrap();
+    }
+
+    /// Nobody who announced anything so far announced what is not on the disk.
+    fn holds(&self, ground: &Ground, desk: &Desk, seen: &Seen) {
+        seen.head(&read(desk, "karl", "/v1/checkpoint").0);
+        let stored = runtime().block_on(async {
+            let (client, connection) = ground.superuser().connect(tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.query_one("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", &[]).await.unwrap()
+        });
+        seen.head(stored.get(0));
+        let announced = seen.newest();
+        let on_disk = store::register::read(&self.platter()).unwrap().unwrap();
+        assert!(
+            seen.head(&on_disk.checkpoint) >= announced,
+            "{announced} is announced, {} on disk",
+            on_disk.size
+        );
+    }
+
+    fn failures(&self) -> u64 {
+        fs::metadata(self.disk.0.join("failures")).map_or(0, |file| file.len())
+    }
+
+    /// The fault begins, and lasts for several tries of the publisher. Nothing is taken meanwhile.
+    fn fails(&self, fault: &str, ground: &mut Ground, desk: &Desk, seen: &Seen, record: &Verified) {
+        let deadline = Instant::now() + UP_LIMIT;
+        self.disk.is(fault);
+        let begin = self.failures();
+        say(fault);
+        while self.failures() < begin + 4 {
+            assert!(Instant::now() < deadline, "{fault}: it is not tried any more:\n{}", ground.log());
+            self.holds(ground, desk, seen);
+            thread::sleep(PAUSE);
+        }
+        is_told_to_wait(desk, record, &["register_missing"]);
+        assert_eq!(ground.ended(), None);
+    }
+
+    /// Power fails: what is not on the disk is gone.
+    fn power_fails(&self, ground: &mut Ground) {
+        ground.kill_service();
+        fs::copy(self.platter(), &self.register).unwrap();
+    }
+}
+
+/// The write of the register, in place: it fails, is torn, or is never synced. What it would have said is not announced, and
+/// it is written when that is possible again, by the same process or, after a power failure, by the next.
+#[test]
+fn what_is_not_on_the_registers_disk_is_announced_to_nobody() {
+    let mut ground = Ground::beside_a_server(None);
+    let register = RegisterDisk::under(&mut ground);
+    let desk = ground.found();
+    let (basis, seen, mut follower) = (desk.basis(), Seen::default(), Follower::default());
+    let records = instructions(&desk, "by-hand", 8);
+    let mut records = records.iter();
+    register.settle();
+    thread::scope(|scope| {
+        let _watch = seen.watch();
+        for name in ["a", "b", "c"] {
+            let (desk, seen) = (&desk, &seen);
+            scope.spawn(move || client(desk, basis, name, seen));
+        }
+        for fault in ["register-fails", "register-full", "register-torn", "register-unsynced"] {
+            seen.wait_for_more(&ground);
+            let record = records.next().unwrap();
+            register.fails(fault, &mut ground, &desk, &seen, record);
+            register.disk.is_no_longer(fault);
+            // Without a restart.
+            send(&desk.url, record, &seen);
+            seen.wait_for_more(&ground);
+            assert_eq!(ground.ended(), None);
+            follower.check(&ground, &desk, &seen);
+
+            let record = records.next().unwrap();
+            register.fails(fault, &mut ground, &desk, &seen, record);
+            register.power_fails(&mut ground);
+            register.disk.is_no_longer(fault);
+            ground.start();
+            ground.wait_up();
+            send(&desk.url, record, &seen);
+            follower.check(&ground, &desk, &seen);
+        }
+        seen.end();
+    });
+    register.holds(&ground, &desk, &seen);
+    follower.check(&ground, &desk, &seen);
+    audit(&desk, &seen);
 }

@@ -216,7 +216,7 @@ impl Writer {
 
     /// Begins to write a group that was decided while the one before it was written.
     async fn follow(&mut self, jobs: Vec<Job>, closed: Closed) {
-        let is_free = self.shared.halted.borrow().is_none();
+        let is_free = self.shared.refuses().is_none();
         let is_connected = is_free && self.connect().await.is_ok();
         let connection =
             self.connection.take_if(|connection| is_connected && *connection.epoch() == closed.epoch);
@@ -336,7 +336,7 @@ impl Writer {
                 Err(failed) => return Err(failed),
             };
             self.connection = None;
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.shared.is_gone() {
                 self.is_up = false;
                 return Err(doubt.map_or(Failed::Lost, Failed::Doubt));
             }
@@ -457,7 +457,7 @@ impl Writer {
 
     /// Locks the head and decides a group.
     async fn open(&mut self, jobs: &[Job]) -> Result<(Box<dyn Appender>, Opening), Failed> {
-        if let Some(reason) = *self.shared.halted.borrow() {
+        if let Some(reason) = self.shared.refuses() {
             return Err(Failed::Stop(reason));
         }
         self.connect().await?;

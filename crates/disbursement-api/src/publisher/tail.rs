@@ -24,6 +24,8 @@ const TILES: usize = 64;
 pub(super) struct Tail {
     /// As the register holds it.
     pub state: RegisterState,
+    /// Whether the register's own disk is known to have it.
+    pub is_on_disk: bool,
     frontier: Frontier,
     /// The hashes of the last leaves, which do not fill a tile yet.
     leaves: Vec<Digest>,
@@ -49,7 +51,7 @@ impl Tail {
             checkpoint: String::new(),
             epoch: session.epoch().clone(),
         };
-        Tail { state, frontier, leaves: Vec::new() }
+        Tail { state, is_on_disk: false, frontier, leaves: Vec::new() }
     }
 
     /// The log as the register holds it, beside a server that is no older than it.
@@ -70,7 +72,7 @@ impl Tail {
         if founded(shared, session).await?.is_some_and(|ledger| ledger != state.ledger) {
             return Err(unusable("it is another ledger's"));
         }
-        Ok(Tail { state, frontier, leaves: Vec::new() })
+        Ok(Tail { state, is_on_disk: false, frontier, leaves: Vec::new() })
     }
 
     /// Takes the records up to a head, and stores the tiles that they complete; `false` where the head does not extend

@@ -25,14 +25,27 @@ use utoipa::ToSchema;
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
 use crate::auth::Identity;
-use crate::openapi::types::{Amount, CurrencyCode, Day, Id, ScreeningState, StageName, Time};
+use crate::openapi::types::{Amount, CurrencyCode, Day, Id, Number, ScreeningState, StageName, Time};
+use crate::openapi::{Header, reference};
 use crate::problem::{CASE_NOT_FOUND, INTERNAL, Problem};
 use crate::reads::{Answer, Read};
 
-/// When the state was recorded that an answer is made of.
-const AS_OF: HeaderName = HeaderName::from_static("safeconduct-as-of");
-/// By how many seconds that is older than the ledger's last group, when the agency asked.
-const BEHIND: HeaderName = HeaderName::from_static("safeconduct-behind-s");
+const AS_OF: &str = "safeconduct-as-of";
+const BEHIND: &str = "safeconduct-behind-s";
+
+/// The headers of every answer here.
+pub(super) const FRESHNESS: &[Header] = &[
+    Header {
+        name: AS_OF,
+        description: "When the state was recorded that the answer is made of.",
+        schema: reference::<Time>,
+    },
+    Header {
+        name: BEHIND,
+        description: "By how many seconds that is older than the ledger's last group, when the agency asked.",
+        schema: reference::<Number>,
+    },
+];
 
 type Freshness = AppendHeaders<[(HeaderName, String); 2]>;
 
@@ -46,7 +59,10 @@ async fn read<T>(
     let Answer { told, as_of, latest } = app.read(Read { agency, asked }).await?;
     // `latest` was asked for before the answer, which may well be newer.
     let behind_s = latest.since(as_of).unwrap_or(0);
-    let freshness = AppendHeaders([(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())]);
+    let freshness = AppendHeaders(
+        [(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())]
+            .map(|(name, value)| (HeaderName::from_static(name), value)),
+    );
     Ok((freshness, as_of, of(told).ok_or(INTERNAL)?))
 }
 

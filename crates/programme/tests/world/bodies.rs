@@ -7,14 +7,15 @@ use ledger::time::{Date, Timestamp};
 use programme::effect_of;
 use programme::entity::ReportStatus;
 use programme::{Key, entity};
-use records::Body;
 use records::assets::*;
 use records::cases::*;
 use records::disbursements::*;
 use records::governance::*;
 use records::scalar::{Evidence, Integer, Salt};
+use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
+use translog::checkpoint::Checkpoint;
 
 use super::script::Words;
 use super::{World, id, secret};
@@ -106,6 +107,7 @@ fn governance(world: &World, verb: &str, words: &mut Words<'_>) -> Option<Body> 
             Act::Policy { policy }
         }
         "revoke" => Act::Revoke { key: secret(words.next()).public().id(), reason },
+        "reopen" => reopening(world, words),
         "set-roles" => Act::Roles { principal: id(words.next()), roles: list(words.next()) },
         _ => return None,
     };
@@ -129,6 +131,23 @@ fn enrolment(world: &World, words: &mut Words<'_>) -> Act {
     };
     let possessions = split(words.take("keys").unwrap_or("")).map(possession).collect();
     Act::Enrol { possessions, principal: id(principal), roles }
+}
+
+/// `reopen origin` continues the log as it is, and cites a head that is longer; `left=forged|first` continues another one, and
+/// `cited=` cites one that is `unsigned`, of the origin `elsewhere`, or of this size and `another` log.
+fn reopening(world: &World, words: &mut Words<'_>) -> Act {
+    let left = Basis { root: world.frontier.root(), size: Integer(world.frontier.size()) };
+    let continued = match words.take("left") {
+        Some("forged") => Basis { root: Digest::of("forged"), ..left },
+        Some(_) => world.first_basis(),
+        None => left,
+    };
+    let cited = words.take("cited").unwrap_or("lost");
+    let key = secret(if cited == "unsigned" { "c1" } else { "ledger/checkpoints" });
+    let origin = if cited == "elsewhere" { "ledger.example/9" } else { "ledger.example/1" }.to_owned();
+    let size = if cited == "another" { left.size.0 } else { left.size.0 + 5 };
+    let checkpoint = Checkpoint { origin, root: Digest::of("lost"), size }.sign(&key);
+    Act::Reopen { checkpoint, continued, origin: id(words.next()) }
 }
 
 fn asset(world: &World, verb: &str, words: &mut Words<'_>, value_date: Date) -> Option<Body> {

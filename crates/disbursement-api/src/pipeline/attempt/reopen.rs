@@ -114,6 +114,7 @@ impl Reopening {
             clock: Box::new(clock),
             settings: Settings { confirm_clock, ..Settings::default() },
             halted: watch::Sender::new(None),
+            is_gone: watch::Sender::new(false),
             checkpoint: watch::Sender::new(None),
             grown: Notify::new(),
             publishes: watch::Sender::new(true),
