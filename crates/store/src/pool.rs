@@ -135,7 +135,8 @@ impl Databases {
     pub async fn session(&self) -> Result<Session, StoreError> {
         let session = Session::connect(&self.primary, CREATE).await?;
         self.fence.saw(session.epoch());
-        Ok(session)
+        // Something newer may have been seen meanwhile.
+        if self.fence.admits(session.epoch()) { Ok(session) } else { Err(StoreError::Overtaken) }
     }
 
     /// A new connection for the task that follows the log.

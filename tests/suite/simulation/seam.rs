@@ -20,29 +20,28 @@ use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
 use store::writer::{CommitError, Opened};
 use tokio::sync::Notify;
 
-use super::storage::{Connection, Outside, Seen, Server, loaded};
+use super::server::Server;
+use super::storage::{Connection, Outside, Seen};
 
 impl Storage for Seen {
     fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded> {
         Box::pin(async move {
             self.step().await?;
-            let inner = &mut *self.outside.lock();
-            let reached = inner.reached;
-            Ok(loaded(&inner.servers[reached].state, keys))
+            Ok(self.reach()?.loaded(keys))
         })
     }
 
     fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
         Box::pin(async {
             self.step().await?;
-            Ok(Box::new(self.connect()) as Box<dyn Appender>)
+            Ok(Box::new(self.connect()?) as Box<dyn Appender>)
         })
     }
 
     fn follower(&self, _: News) -> Answer<'_, Box<dyn Follower>> {
         Box::pin(async {
             self.step().await?;
-            let connection = self.connect();
+            let connection = self.connect()?;
             self.outside.lock().listeners.push((connection.server, Arc::clone(&connection.heard)));
             Ok(Box::new(connection) as Box<dyn Follower>)
         })
@@ -54,14 +53,15 @@ impl Storage for Seen {
 
     fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError> {
         let inner = &mut *self.outside.lock();
-        if inner.holder.is_some_and(|holder| holder != self.process) || inner.killed.contains(&self.process) {
+        if inner.holder.is_some() || inner.killed.contains(&self.process) {
             return Err(RegisterError::Held(PathBuf::from("register")));
         }
         inner.holder = Some(self.process);
-        Ok(Box::new(Register { seen: self.clone() }))
+        Ok(Box::new(Holds(Arc::new(Register { seen: self.clone() }))))
     }
 }
 
+/// Given up when nobody has it any more, which a write that is still under way does.
 struct Register {
     seen: Seen,
 }
@@ -73,30 +73,40 @@ impl Drop for Register {
     }
 }
 
-impl Held for Register {
+impl Register {
+    /// Fails before or after it is on disk, and who is killed meanwhile may have written it or not.
+    async fn write(&self, state: RegisterState) -> Result<(), RegisterError> {
+        let failed = |_| RegisterError::Io {
+            action: "write",
+            path: PathBuf::from("register"),
+            source: io::Error::other("the disk"),
+        };
+        self.seen.step().await.map_err(failed)?;
+        {
+            let inner = &mut *self.seen.outside.lock();
+            assert_eq!(inner.holder, Some(self.seen.process), "it is written by who does not hold it");
+            if let Some(before) = &inner.register {
+                assert!(state.size >= before.size && state.epoch >= before.epoch, "the register goes back");
+            }
+            inner.see(&state.checkpoint);
+            inner.register = Some(state);
+        }
+        self.seen.step().await.map_err(failed)
+    }
+}
+
+struct Holds(Arc<Register>);
+
+impl Held for Holds {
     fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
-        Ok(self.seen.outside.lock().register.clone())
+        Ok(self.0.seen.outside.lock().register.clone())
     }
 
-    /// Fails before or after it is on disk, and who is killed meanwhile may have written it or not.
+    /// It goes on where its caller goes away.
     fn write(&mut self, state: RegisterState) -> Later<'_, Result<(), RegisterError>> {
-        Box::pin(async move {
-            let failed = || RegisterError::Io {
-                action: "write",
-                path: PathBuf::from("register"),
-                source: io::Error::other("the disk"),
-            };
-            self.seen.step().await.map_err(|_| failed())?;
-            {
-                let inner = &mut *self.seen.outside.lock();
-                assert_eq!(inner.holder, Some(self.seen.process), "it is written by who does not hold it");
-                let before = inner.register.as_ref().map_or(0, |before| before.size);
-                assert!(state.size >= before, "the register goes back");
-                inner.see(&state.checkpoint);
-                inner.register = Some(state);
-            }
-            self.seen.step().await.map_err(|_| failed())
-        })
+        let register = Arc::clone(&self.0);
+        let written = tokio::spawn(async move { register.write(state).await });
+        Box::pin(async { written.await.expect("it is written, or not") })
     }
 }
 
@@ -141,6 +151,7 @@ fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
 
 impl Appender for Connection {
     fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
+        self.begins();
         Box::pin(async move {
             self.take_lock().await?;
             let (head, mut due) =
@@ -186,6 +197,9 @@ impl Appender for Connection {
                 })
             });
             self.roll_back().await?;
+            if is_logged {
+                self.replicated().await?;
+            }
             Ok(is_logged)
         })
     }
@@ -250,9 +264,8 @@ impl Follower for Connection {
         })
     }
 
-    /// No primary here waits for a standby: which part of a log one has is decided when it takes over.
     fn replicated(&self) -> Answer<'_, ()> {
-        Box::pin(self.trip())
+        Box::pin(self.replicated())
     }
 
     fn store_tiles<'a>(&'a self, _: &'a [StoredTile]) -> Answer<'a, ()> {
@@ -270,6 +283,9 @@ impl Follower for Connection {
     fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()> {
         Box::pin(async {
             self.trip().await?;
+            if self.with(|server| server.only_reads()) {
+                return Err(StoreError::Overtaken);
+            }
             self.store_checkpoint(head);
             self.trip().await
         })
