@@ -150,7 +150,16 @@ async fn chaos(outside: Outside, processes: Processes) {
                 sleep(length).await;
                 processes.lock().unwrap()[n] = Some(start(&outside, process));
             }
-            4..6 if fails_over => outside.lock().fail_over(),
+            4..6 if fails_over => {
+                // Sometimes at any time, sometimes while there is something to lose.
+                for _ in 0..2 * pause {
+                    if outside.lock().has_unsigned() {
+                        break;
+                    }
+                    sleep(Duration::from_millis(1)).await;
+                }
+                outside.lock().fail_over();
+            }
             6 if fails_over => {
                 outside.lock().set_alone(true);
                 sleep(3 * length).await;

@@ -103,6 +103,12 @@ impl Inner {
         server
     }
 
+    /// Whether something is committed that the register has not.
+    pub fn has_unsigned(&mut self) -> bool {
+        let signed = self.register.as_ref().map_or(0, |state| state.size);
+        self.primary().head.size > signed
+    }
+
     /// Whether the register has the newest server's epoch.
     pub fn knows_newest(&mut self) -> bool {
         let epoch = self.primary().epoch.clone();
