@@ -6,7 +6,8 @@ use disbursement_api::pipeline::{Mode, Outcome, Pipeline, Submitted, Unavailable
 use records::Verified;
 use tokio::time::sleep;
 
-use super::plan::plan;
+use super::plan::{RUNS_OUT_S, plan};
+use super::server::due;
 use super::storage::Outside;
 use super::{simulate, start};
 
@@ -32,13 +33,21 @@ async fn send(pipeline: &Pipeline, record: Verified) -> Result<Submitted, Unavai
 
 /// Sends a record, which must be accepted at once, with a receipt; answers its position.
 async fn accepted(pipeline: &Pipeline, n: usize) -> u64 {
-    match send(pipeline, request(n)).await {
+    has_receipt(pipeline, request(n)).await
+}
+
+async fn has_receipt(pipeline: &Pipeline, record: Verified) -> u64 {
+    match send(pipeline, record).await {
         Ok(Submitted { outcomes, checkpoint: Some(_) }) => match outcomes[..] {
             [Outcome::Accepted { position, .. }] => position,
             _ => panic!("{outcomes:?}"),
         },
         other => panic!("{other:?}"),
     }
+}
+
+fn runs_out(n: usize) -> Verified {
+    plan().loose[n][0].clone()
 }
 
 async fn seconds(n: u64) {
@@ -162,5 +171,28 @@ fn a_publisher_that_waits_for_a_standby_for_ever_finds_the_next_server() {
         seconds(10).await;
         accepted(&other, 1).await;
         assert!(outside.lock().knows_newest());
+    });
+}
+
+/// It looked at once, again and again, for as long as the database was away.
+#[test]
+fn what_is_still_to_lapse_waits_for_the_database() {
+    told(|outside| async move {
+        let one = start(&outside, 0);
+        for n in 0..3 {
+            has_receipt(&one, runs_out(n)).await;
+        }
+        let before = size(&outside, 0);
+        outside.lock().passed_s = RUNS_OUT_S;
+        until("a first group of lapses", || size(&outside, 0) > before).await;
+        outside.lock().servers[0].is_up = false;
+        let asked = outside.lock().asked;
+        seconds(60).await;
+        assert!(outside.lock().asked - asked < 10, "{} times", outside.lock().asked - asked);
+        outside.lock().servers[0].is_up = true;
+        seconds(30).await;
+        let inner = &mut *outside.lock();
+        let now = inner.now();
+        assert_eq!(due(inner.primary(), now), []);
     });
 }

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::Entity;
 use records::Record;
 use signing::digest::Digest;
 use store::StoreError;
@@ -19,9 +19,13 @@ use store::session::News;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
 use store::writer::{CommitError, Opened};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use super::server::Server;
+use super::server::due;
 use super::storage::{Connection, Outside, Seen};
+
+/// How long a writer waits for an answer.
+const SILENCE: Duration = Duration::from_secs(40);
 
 impl Storage for Seen {
     fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded> {
@@ -32,6 +36,7 @@ impl Storage for Seen {
     }
 
     fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
+        self.outside.lock().asked += 1;
         Box::pin(async {
             self.step().await?;
             Ok(Box::new(self.connect()?) as Box<dyn Appender>)
@@ -135,20 +140,6 @@ impl Reader for Connection {
     }
 }
 
-fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
-    let due = |(key, entity): (&Key, &Entity)| match (key, entity) {
-        (Key::Disbursement(id), Entity::Disbursement(state))
-            if state.stage.can_lapse() && state.expires < before =>
-        {
-            Some((id.clone(), state.expires))
-        }
-        _ => None,
-    };
-    let mut due: Vec<_> = server.state.entities().filter_map(due).collect();
-    due.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
-    due
-}
-
 impl Appender for Connection {
     fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
         self.begins();
@@ -198,7 +189,7 @@ impl Appender for Connection {
             });
             self.roll_back().await?;
             if is_logged {
-                self.replicated().await?;
+                timeout(SILENCE, self.replicated()).await.unwrap_or(Err(StoreError::Silent))?;
             }
             Ok(is_logged)
         })

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use ledger::id::DisbursementId;
+use ledger::time::Timestamp;
+use programme::entity::Entity;
 use programme::{At, Key, Lookup, State, apply, begin_group, decide};
 use records::{Payload, Record, Verified};
 use signing::digest::Digest;
@@ -128,6 +131,21 @@ impl Server {
             ..server
         }
     }
+}
+
+/// What ran out before a time.
+pub fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
+    let due = |(key, entity): (&Key, &Entity)| match (key, entity) {
+        (Key::Disbursement(id), Entity::Disbursement(state))
+            if state.stage.can_lapse() && state.expires < before =>
+        {
+            Some((id.clone(), state.expires))
+        }
+        _ => None,
+    };
+    let mut due: Vec<_> = server.state.entities().filter_map(due).collect();
+    due.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
+    due
 }
 
 pub fn loaded(state: &State, keys: Vec<Key>) -> Loaded {

@@ -23,6 +23,9 @@ use super::plan::plan;
 use super::server::{Lock, Server, loaded, verified};
 use crate::choices::Choices;
 
+/// How long a server lets anybody wait for the head's lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Everything that happens outside of the processes.
 #[derive(Clone)]
 pub struct Outside(Arc<Mutex<Inner>>);
@@ -45,8 +48,12 @@ pub struct Inner {
     pub live: [u64; 2],
     pub listeners: Vec<(usize, Arc<Notify>)>,
     pub jump_s: i64,
+    /// Besides what the runtime's clock says.
+    pub passed_s: i64,
     began: Instant,
     connections: u64,
+    /// How often a writer asked for one.
+    pub asked: u64,
     /// What went by, for a seed that fails.
     pub told: Vec<String>,
 }
@@ -54,7 +61,7 @@ pub struct Inner {
 impl Inner {
     pub fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.began.elapsed().as_secs()).expect("a short time");
-        Timestamp::from_unix(plan().now.unix() + passed + self.jump_s).expect("a time")
+        Timestamp::from_unix(plan().now.unix() + passed + self.passed_s + self.jump_s).expect("a time")
     }
 
     pub fn tell(&mut self, what: impl std::fmt::Display) {
@@ -167,8 +174,10 @@ impl Outside {
             live: [0, 1],
             listeners: vec![],
             jump_s: 0,
+            passed_s: 0,
             began: Instant::now(),
             connections: 0,
+            asked: 0,
             told: vec![],
         })))
     }
@@ -322,7 +331,8 @@ impl Connection {
 
     /// Waits for the head's lock.
     pub async fn take_lock(&self) -> Result<(), StoreError> {
-        loop {
+        let since = Instant::now();
+        while since.elapsed() < LOCK_TIMEOUT {
             self.trip().await?;
             if self.with(|server| server.only_reads()) {
                 return Err(StoreError::Overtaken);
@@ -337,6 +347,8 @@ impl Connection {
             }
             sleep(Duration::from_millis(2)).await;
         }
+        self.break_off();
+        Err(StoreError::Silent)
     }
 
     pub fn give_lock(&self) {
