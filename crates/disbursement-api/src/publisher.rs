@@ -109,13 +109,20 @@ impl Publisher {
             let is_last = is_alone || *self.finished.borrow();
             let databases = self.shared.databases.clone();
             self.session.take_if(|session| !databases.admits(session.epoch()));
-            let epoch = self.epoch();
-            let turn = tokio::select! {
-                biased;
-                turn = self.turn() => turn,
-                // The writer has found a newer server while this one does not answer.
-                () = overtaken(&databases, epoch) => Err(Trouble::Lost),
-                () = tokio::time::sleep(LAST_LIMIT), if is_last => Err(Trouble::Lost),
+            let connected = tokio::time::timeout(LAST_LIMIT, self.connect()).await;
+            let turn = match connected.unwrap_or(Err(Trouble::Lost)) {
+                Ok(()) => {
+                    let (shared, epoch) = (Arc::clone(&self.shared), self.epoch());
+                    tokio::select! {
+                        biased;
+                        turn = self.turn() => turn,
+                        // There is a newer server while this one does not answer.
+                        () = overtaken(&databases, epoch) => Err(Trouble::Lost),
+                        () = look_around(&shared) => Err(Trouble::Lost),
+                        () = tokio::time::sleep(LAST_LIMIT), if is_last => Err(Trouble::Lost),
+                    }
+                }
+                Err(trouble) => Err(trouble),
             };
             let is_done = turn.is_ok();
             self.report(turn);
@@ -162,7 +169,8 @@ impl Publisher {
         self.shared.halted.send_if_modified(|before| std::mem::replace(before, halted) != halted);
     }
 
-    async fn turn(&mut self) -> Result<(), Trouble> {
+    /// Makes sure that there is a connection, after a look at the register.
+    async fn connect(&mut self) -> Result<(), Trouble> {
         if self.register.is_none() {
             match self.shared.storage.hold_register() {
                 Ok(register) => {
@@ -194,6 +202,10 @@ impl Publisher {
             self.session = Some(self.shared.storage.follower(news).await?);
             self.connected = Instant::now();
         }
+        Ok(())
+    }
+
+    async fn turn(&mut self) -> Result<(), Trouble> {
         let Publisher { shared, register, session, tail, .. } = self;
         let Some(session) = session else {
             return Err(Trouble::Lost);
@@ -299,6 +311,15 @@ async fn sign(
         session.store_checkpoint(&signed).await?;
     }
     Ok(signed)
+}
+
+/// A turn may wait for ever, for a standby that follows another server now; whoever connects meanwhile learns of that one.
+async fn look_around(shared: &Shared) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        let seen = shared.storage.follower(News::Heads).await;
+        tracing::debug!(is_reached = seen.is_ok(), "looked for a newer server");
+    }
 }
 
 /// Comes true when the server of this epoch is not the newest any more.

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The wait for a standby was cancelled: what was committed may be lost with the primary.
     #[error("it is not known whether a standby has what was committed")]
     NotReplicated,
+    /// A newer primary was seen while this one was connected to.
+    #[error("there is a newer primary than this server")]
+    Overtaken,
     /// A statement was not prepared on this connection.
     #[error("a statement was not prepared on this connection")]
     NotPrepared,
@@ -64,6 +67,7 @@ impl StoreError {
             },
             StoreError::Database(error) => error,
             StoreError::Gone | StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
+            StoreError::Overtaken => return Fault::Standby,
             StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
                 return Fault::Other;
             }

@@ -133,7 +133,9 @@ impl Databases {
 
     /// A new connection of the service's role for one task, to the newest primary there is.
     pub async fn session(&self) -> Result<Session, StoreError> {
-        Session::connect(&self.primary, CREATE).await
+        let session = Session::connect(&self.primary, CREATE).await?;
+        // Something newer may have been seen meanwhile.
+        if self.fence.admits(session.epoch()) { Ok(session) } else { Err(StoreError::Overtaken) }
     }
 
     /// A new connection for the task that follows the log.

@@ -19,6 +19,9 @@ const PEOPLE: [&str; 11] =
 /// Cases that are cleared.
 const CASES: [&str; 6] = ["c-1", "c-2", "c-5", "c-6", "c-7", "c-8"];
 
+/// See [`Plan::loose`].
+pub const RUNS_OUT_S: i64 = 1200;
+
 /// See the module.
 pub struct Plan {
     pub keys: Arc<LedgerKeys>,
@@ -29,6 +32,8 @@ pub struct Plan {
     pub frontier: Frontier,
     /// Each has to be sent in its order; no two of them touch.
     pub chains: Vec<Vec<Verified>>,
+    /// Such as run out [`RUNS_OUT_S`] after the beginning, where nothing comes of them.
+    pub loose: Vec<Vec<Verified>>,
     pub people: HashMap<KeyId, PublicKey>,
 }
 
@@ -46,10 +51,12 @@ pub fn plan() -> &'static Plan {
         let mut people: HashMap<_, _> =
             PEOPLE.iter().map(|name| secret(name).public().clone()).map(|key| (key.id(), key)).collect();
         people.insert(keys.record.public().id(), keys.record.public().clone());
+        let (loose, chains) = chains(&world);
         Plan {
             ledger: world.ledger(),
             now: world.now(),
-            chains: chains(&world),
+            chains,
+            loose,
             keys: Arc::new(keys),
             state: world.state,
             records: world.records,
@@ -59,9 +66,11 @@ pub fn plan() -> &'static Plan {
     })
 }
 
-fn chains(base: &World) -> Vec<Vec<Verified>> {
+/// Loose ones, and the others.
+fn chains(base: &World) -> (Vec<Vec<Verified>>, Vec<Vec<Verified>>) {
     let mut world = base.fork();
-    let mut chains = vec![];
+    let (mut loose, mut chains) = (vec![], vec![]);
+    let runs_out = Timestamp::from_unix(base.now().unix() + RUNS_OUT_S).expect("a time");
     for (n, case) in CASES.iter().enumerate() {
         let last = ["rec1 confirm", "rec1 bank-reject", "dir1 reverse"][n % 3];
         let small = ["app1 approve", "pay1 release {} b1", last];
@@ -75,15 +84,21 @@ fn chains(base: &World) -> Vec<Vec<Verified>> {
             [("small", "5000.00", &small[..]), ("bonus", "100000.00", bonus), ("trip", "6000.00", &trip[..])]
         {
             let name = format!("sim-{benefit}-{n}");
-            let mut lines = vec![format!("prep1 request {name} {case} {benefit} {amount} f1")];
+            let is_loose = benefit != "small" && n >= 3;
+            let (steps, expires) = match is_loose {
+                true => (&steps[..steps.len().min(2) - 1], format!(" expires={runs_out}")),
+                false => (steps, String::new()),
+            };
+            let mut lines = vec![format!("prep1 request {name} {case} {benefit} {amount} f1{expires}")];
             lines.extend(steps.iter().map(|step| match step.split_once(" {}") {
                 Some((before, after)) => format!("{before} {name}{after}"),
                 None => format!("{step} {name}"),
             }));
-            chains.push(lines.iter().filter_map(|line| sent(&mut world, line)).collect());
+            let chain = lines.iter().filter_map(|line| sent(&mut world, line)).collect();
+            if is_loose { &mut loose } else { &mut chains }.push(chain);
         }
     }
-    chains
+    (loose, chains)
 }
 
 /// The instruction of a line, which must be good; nothing where the rules refuse it.

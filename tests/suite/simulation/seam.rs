@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::Entity;
 use records::Record;
 use signing::digest::Digest;
 use store::StoreError;
@@ -19,39 +19,41 @@ use store::session::News;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
 use store::writer::{CommitError, Opened};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use super::storage::{Connection, Outside, Seen, Server, loaded};
+use super::server::{due, opened};
+use super::storage::{Connection, Outside, Seen};
+
+/// How long a writer waits for an answer.
+const SILENCE: Duration = Duration::from_secs(40);
 
 impl Storage for Seen {
     fn load(&self, keys: Vec<Key>) -> Answer<'_, Loaded> {
         Box::pin(async move {
             self.step().await?;
-            let inner = &mut *self.outside.lock();
-            let reached = inner.reached;
-            Ok(loaded(&inner.servers[reached].state, keys))
+            Ok(self.reach()?.loaded(keys))
         })
     }
 
     fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
         Box::pin(async move {
             self.step().await?;
-            let inner = &mut *self.outside.lock();
-            let reached = inner.reached;
-            Ok(opened(&inner.servers[reached], now, due_limit, keys))
+            Ok(self.reach()?.with(|server| opened(server, now, due_limit, keys)))
         })
     }
 
     fn appender(&self) -> Answer<'_, Box<dyn Appender>> {
+        self.outside.lock().asked += 1;
         Box::pin(async {
             self.step().await?;
-            Ok(Box::new(self.connect()) as Box<dyn Appender>)
+            Ok(Box::new(self.connect()?) as Box<dyn Appender>)
         })
     }
 
     fn follower(&self, _: News) -> Answer<'_, Box<dyn Follower>> {
         Box::pin(async {
             self.step().await?;
-            let connection = self.connect();
+            let connection = self.connect()?;
             self.outside.lock().listeners.push((connection.server, Arc::clone(&connection.heard)));
             Ok(Box::new(connection) as Box<dyn Follower>)
         })
@@ -63,14 +65,15 @@ impl Storage for Seen {
 
     fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError> {
         let inner = &mut *self.outside.lock();
-        if inner.holder.is_some_and(|holder| holder != self.process) || inner.killed.contains(&self.process) {
+        if inner.holder.is_some() || inner.killed.contains(&self.process) {
             return Err(RegisterError::Held(PathBuf::from("register")));
         }
         inner.holder = Some(self.process);
-        Ok(Box::new(Register { seen: self.clone() }))
+        Ok(Box::new(Holds(Arc::new(Register { seen: self.clone() }))))
     }
 }
 
+/// Given up when nobody has it any more, which a write that is still under way does.
 struct Register {
     seen: Seen,
 }
@@ -82,30 +85,40 @@ impl Drop for Register {
     }
 }
 
-impl Held for Register {
+impl Register {
+    /// Fails before or after it is on disk, and who is killed meanwhile may have written it or not.
+    async fn write(&self, state: RegisterState) -> Result<(), RegisterError> {
+        let failed = |_| RegisterError::Io {
+            action: "write",
+            path: PathBuf::from("register"),
+            source: io::Error::other("the disk"),
+        };
+        self.seen.step().await.map_err(failed)?;
+        {
+            let inner = &mut *self.seen.outside.lock();
+            assert_eq!(inner.holder, Some(self.seen.process), "it is written by who does not hold it");
+            if let Some(before) = &inner.register {
+                assert!(state.size >= before.size && state.epoch >= before.epoch, "the register goes back");
+            }
+            inner.see(&state.checkpoint);
+            inner.register = Some(state);
+        }
+        self.seen.step().await.map_err(failed)
+    }
+}
+
+struct Holds(Arc<Register>);
+
+impl Held for Holds {
     fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
-        Ok(self.seen.outside.lock().register.clone())
+        Ok(self.0.seen.outside.lock().register.clone())
     }
 
-    /// Fails before or after it is on disk, and who is killed meanwhile may have written it or not.
+    /// It goes on where its caller goes away.
     fn write(&mut self, state: RegisterState) -> Later<'_, Result<(), RegisterError>> {
-        Box::pin(async move {
-            let failed = || RegisterError::Io {
-                action: "write",
-                path: PathBuf::from("register"),
-                source: io::Error::other("the disk"),
-            };
-            self.seen.step().await.map_err(|_| failed())?;
-            {
-                let inner = &mut *self.seen.outside.lock();
-                assert_eq!(inner.holder, Some(self.seen.process), "it is written by who does not hold it");
-                let before = inner.register.as_ref().map_or(0, |before| before.size);
-                assert!(state.size >= before, "the register goes back");
-                inner.see(&state.checkpoint);
-                inner.register = Some(state);
-            }
-            self.seen.step().await.map_err(|_| failed())
-        })
+        let register = Arc::clone(&self.0);
+        let written = tokio::spawn(async move { register.write(state).await });
+        Box::pin(async { written.await.expect("it is written, or not") })
     }
 }
 
@@ -134,29 +147,9 @@ impl Reader for Connection {
     }
 }
 
-fn due(server: &Server, before: Timestamp) -> Vec<(DisbursementId, Timestamp)> {
-    let due = |(key, entity): (&Key, &Entity)| match (key, entity) {
-        (Key::Disbursement(id), Entity::Disbursement(state))
-            if state.stage.can_lapse() && state.expires < before =>
-        {
-            Some((id.clone(), state.expires))
-        }
-        _ => None,
-    };
-    let mut due: Vec<_> = server.state.entities().filter_map(due).collect();
-    due.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
-    due
-}
-
-fn opened(server: &Server, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Opened {
-    let head = server.head.clone();
-    let mut due = due(server, now.max(head.recorded_at));
-    due.truncate(usize::try_from(due_limit).unwrap_or(usize::MAX));
-    Opened { head, due, loaded: loaded(&server.state, keys) }
-}
-
 impl Appender for Connection {
     fn begin(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
+        self.begins();
         Box::pin(async move {
             self.take_lock().await?;
             Ok(self.with(|server| opened(server, now, due_limit, keys)))
@@ -199,6 +192,9 @@ impl Appender for Connection {
                 })
             });
             self.roll_back().await?;
+            if is_logged {
+                timeout(SILENCE, self.replicated()).await.unwrap_or(Err(StoreError::Silent))?;
+            }
             Ok(is_logged)
         })
     }
@@ -280,9 +276,8 @@ impl Follower for Connection {
         })
     }
 
-    /// No primary here waits for a standby: which part of a log one has is decided when it takes over.
     fn replicated(&self) -> Answer<'_, ()> {
-        Box::pin(self.trip())
+        Box::pin(self.replicated())
     }
 
     fn store_tiles<'a>(&'a self, _: &'a [StoredTile]) -> Answer<'a, ()> {
@@ -300,6 +295,9 @@ impl Follower for Connection {
     fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()> {
         Box::pin(async {
             self.trip().await?;
+            if self.with(|server| server.only_reads()) {
+                return Err(StoreError::Overtaken);
+            }
             self.store_checkpoint(head);
             self.trip().await
         })

@@ -1,27 +1,30 @@
 //! A model of the world outside: servers that fail over, connections that break anywhere, a register, processes that are
 //! killed, and a clock that jumps. All of it happens in one thread, on tokio's paused time, by the choices of one seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ledger::time::Timestamp;
-use programme::{At, Key, Lookup, State, apply, begin_group, decide};
-use records::{Payload, Record, Verified};
+use programme::Key;
+use records::Verified;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
-use store::StoreError;
 use store::load::Loaded;
-use store::log::{Head, SignedHead};
+use store::log::SignedHead;
 use store::register::{Epoch, RegisterState};
 use store::writer::CommitError;
+use store::{Databases, StoreError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use translog::checkpoint::Checkpoint;
-use translog::tree::Frontier;
 
 use super::plan::plan;
+use super::server::{Lock, Server, loaded, verified};
 use crate::choices::Choices;
+
+/// How long a server lets anybody wait for the head's lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that happens outside of the processes.
 #[derive(Clone)]
@@ -29,9 +32,10 @@ pub struct Outside(Arc<Mutex<Inner>>);
 
 pub struct Inner {
     pub choices: Choices,
+    /// Each took over from the one before it.
     pub servers: Vec<Server>,
-    /// Where new connections lead.
-    pub reached: usize,
+    /// Processes that do not reach the newest.
+    pub cut_off: BTreeSet<u64>,
     pub register: Option<RegisterState>,
     pub holder: Option<u64>,
     /// Of a thousand steps, so many fail.
@@ -44,106 +48,20 @@ pub struct Inner {
     pub live: [u64; 2],
     pub listeners: Vec<(usize, Arc<Notify>)>,
     pub jump_s: i64,
+    /// Besides what the runtime's clock says.
+    pub passed_s: i64,
     began: Instant,
     connections: u64,
+    /// How often a writer asked for one.
+    pub asked: u64,
     /// What went by, for a seed that fails.
     pub told: Vec<String>,
-}
-
-/// A server: its log, and what the rules make of it.
-#[derive(Clone)]
-pub struct Server {
-    pub epoch: Epoch,
-    pub log: Vec<Verified>,
-    pub state: State,
-    pub head: Head,
-    pub checkpoints: BTreeMap<u64, String>,
-    /// An old primary waits for ever for its standby, until somebody makes it writable again.
-    pub commits: bool,
-    /// One that had more than its standby is not heard of meanwhile, or that would be signed still.
-    pub answers: bool,
-    lock: Option<Lock>,
-}
-
-#[derive(Clone)]
-struct Lock {
-    connection: u64,
-    process: u64,
-    /// When the server notices that the connection is gone, and what it still commits then.
-    ends: Option<(Instant, Vec<Verified>)>,
-}
-
-impl Server {
-    /// What is due by now has happened.
-    fn settle(&mut self, now: Instant) {
-        let is_over =
-            self.lock.as_ref().and_then(|lock| lock.ends.as_ref()).is_some_and(|(at, _)| *at <= now);
-        if is_over
-            && let Some((_, records)) = self.lock.take().and_then(|lock| lock.ends)
-            && self.commits
-        {
-            self.append(records);
-        }
-    }
-
-    pub fn append(&mut self, records: Vec<Verified>) {
-        for record in records {
-            let at = At { position: self.head.size, recorded_at: self.head.recorded_at };
-            match record.payload() {
-                Payload::Group(group) => {
-                    self.head.recorded_at = group.recorded_at;
-                    begin_group(&mut self.state, group);
-                }
-                Payload::JournalEntry(_) => {}
-                _ => {
-                    let decision = decide(&self.state, at, &record).expect("what is committed was decided");
-                    apply(&mut self.state, &decision);
-                }
-            }
-            self.head.frontier.append(record.leaf_hash());
-            self.head.size += 1;
-            self.log.push(record);
-        }
-        self.head.root = self.head.frontier.root();
-    }
-
-    /// A standby that has this much of the log, promoted.
-    fn promoted(&self, size: u64) -> Server {
-        let base = plan();
-        let mut server = Server::first();
-        let (begin, end) = (base.records.len(), usize::try_from(size).expect("a size"));
-        server.append(self.log[begin..end].to_vec());
-        server.epoch = Epoch { timeline: self.epoch.timeline + 1, ..self.epoch.clone() };
-        server.checkpoints = self.checkpoints.range(..=size).map(|(n, note)| (*n, note.clone())).collect();
-        server
-    }
-
-    fn first() -> Server {
-        let base = plan();
-        let head = Head {
-            size: base.frontier.size(),
-            root: base.frontier.root(),
-            frontier: base.frontier.clone(),
-            recorded_at: base.now,
-            forked: false,
-        };
-        Server {
-            epoch: Epoch { system: "7000000000000000001".to_owned(), timeline: 1 },
-            log: base.records.clone(),
-            state: base.state.clone(),
-            head,
-            checkpoints: BTreeMap::new(),
-            commits: true,
-            answers: true,
-            lock: None,
-        }
-    }
 }
 
 impl Inner {
     pub fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.began.elapsed().as_secs()).expect("a short time");
-        Timestamp::from_unix(plan().now.unix() + passed + self.jump_s).expect("a time")
+        Timestamp::from_unix(plan().now.unix() + passed + self.passed_s + self.jump_s).expect("a time")
     }
 
     pub fn tell(&mut self, what: impl std::fmt::Display) {
@@ -192,27 +110,53 @@ impl Inner {
         server
     }
 
-    /// A standby takes over. Whatever was signed, it has; what was not may be lost.
-    pub fn fail_over(&mut self) {
+    /// Whether something is committed that the register has not.
+    pub fn has_unsigned(&mut self) -> bool {
         let signed = self.register.as_ref().map_or(0, |state| state.size);
-        let begin = plan().frontier.size().max(signed);
-        let primary = self.primary();
-        let size = primary.head.size;
-        // Groups are whole: a standby has replayed up to a commit.
-        let mut ends: Vec<u64> = vec![size];
-        for (record, position) in primary.log.iter().zip(0..) {
-            if position >= begin && matches!(record.payload(), Payload::Group(_)) {
-                ends.push(position);
-            }
+        self.primary().head.size > signed
+    }
+
+    /// Whether the register has the newest server's epoch.
+    pub fn knows_newest(&mut self) -> bool {
+        let epoch = self.primary().epoch.clone();
+        self.register.as_ref().is_some_and(|state| state.epoch == epoch)
+    }
+
+    /// A standby takes over, with as much as it may have.
+    pub fn fail_over(&mut self) {
+        let ends = self.primary().ends();
+        let kept = ends[self.choices.index(ends.len())];
+        let (checkpoints, stays_up) = (self.choices.index(100), self.choices.below(2) == 0);
+        let has_more = self.choices.below(2) == 0;
+        self.take_over(kept, checkpoints, stays_up);
+        // What the old one is still about to commit may be there already.
+        let old = &self.servers[self.servers.len() - 2];
+        let (size, later) = (old.head.size, old.lock.as_ref().and_then(|lock| lock.ends.clone()));
+        if let Some((_, records)) = later
+            && kept == size
+            && has_more
+        {
+            self.primary().append(records);
         }
-        let index = self.choices.index(ends.len());
-        let promoted = self.primary().promoted(ends[index]);
-        self.tell(format_args!("fails over with {} of {size}; {signed} are signed", ends[index]));
+    }
+
+    /// The same with this much of the log, and so many checkpoints.
+    pub fn take_over(&mut self, kept: u64, checkpoints: usize, stays_up: bool) {
         let old = self.primary();
-        old.commits = false;
-        old.answers = ends[index] == size;
+        let promoted = old.promoted(kept, old.epoch.timeline + 1, checkpoints);
+        let size = old.head.size;
+        (old.is_replaced, old.is_up) = (true, stays_up);
         self.servers.push(promoted);
-        self.reached = self.servers.len() - 1;
+        self.tell(format_args!("fails over with {kept} of {size}; the old one is up: {stays_up}"));
+    }
+
+    /// The old primaries are there again, or gone. Once the register knows of a newer one, they commit as well.
+    pub fn set_alone(&mut self, is_alone: bool) {
+        let (is_known, newest) = (self.knows_newest(), self.servers.len() - 1);
+        self.tell(format_args!("old primaries are up: {is_alone}"));
+        for server in &mut self.servers[..newest] {
+            (server.is_up, server.is_alone) = (is_alone, is_alone && is_known);
+        }
     }
 }
 
@@ -221,7 +165,7 @@ impl Outside {
         Outside(Arc::new(Mutex::new(Inner {
             choices: Choices::of(seed),
             servers: vec![Server::first()],
-            reached: 0,
+            cut_off: BTreeSet::new(),
             register: None,
             holder: None,
             faults: 0,
@@ -230,8 +174,10 @@ impl Outside {
             live: [0, 1],
             listeners: vec![],
             jump_s: 0,
+            passed_s: 0,
             began: Instant::now(),
             connections: 0,
+            asked: 0,
             told: vec![],
         })))
     }
@@ -247,8 +193,8 @@ impl Outside {
     }
 
     /// What one process sees of it.
-    pub fn of(&self, process: u64) -> Seen {
-        Seen { outside: self.clone(), process }
+    pub fn of(&self, process: u64, databases: Databases) -> Seen {
+        Seen { outside: self.clone(), process, databases }
     }
 }
 
@@ -257,6 +203,7 @@ impl Outside {
 pub struct Seen {
     pub outside: Outside,
     pub process: u64,
+    databases: Databases,
 }
 
 impl Seen {
@@ -278,20 +225,35 @@ impl Seen {
         self.outside.lock().killed.contains(&self.process)
     }
 
-    pub fn connect(&self) -> Connection {
+    /// To the newest of those that answer, unless this process has seen a newer one.
+    pub fn connect(&self) -> Result<Connection, StoreError> {
+        let connection = self.reach()?;
+        self.databases.saw(&connection.epoch);
+        Ok(connection)
+    }
+
+    /// The same without taking note of it, as connections of a pool do.
+    pub fn reach(&self) -> Result<Connection, StoreError> {
         let inner = &mut *self.outside.lock();
+        let newest = inner.servers.len() - 1;
+        let is_cut_off = inner.cut_off.contains(&self.process);
+        let mut reached = inner.servers.iter().enumerate().rev();
+        let reached = reached.find(|(n, server)| server.is_up && !(is_cut_off && *n == newest));
+        let Some((server, Server { epoch, .. })) = reached else { return Err(StoreError::Gone) };
+        if !self.databases.admits(epoch) {
+            return Err(StoreError::Overtaken);
+        }
+        let epoch = epoch.clone();
         inner.connections += 1;
-        let server = inner.reached;
-        let heard = Arc::new(Notify::new());
-        let epoch = inner.servers[server].epoch.clone();
-        Connection {
+        Ok(Connection {
             seen: self.clone(),
             id: inner.connections,
             server,
             epoch,
-            heard,
+            heard: Arc::new(Notify::new()),
             is_broken: Mutex::new(false),
-        }
+            has_begun: Mutex::new(false),
+        })
     }
 }
 
@@ -303,6 +265,7 @@ pub struct Connection {
     pub epoch: Epoch,
     pub heard: Arc<Notify>,
     is_broken: Mutex<bool>,
+    has_begun: Mutex<bool>,
 }
 
 impl Connection {
@@ -310,15 +273,47 @@ impl Connection {
         *self.is_broken.lock().expect("one thread")
     }
 
+    fn answers(&self) -> bool {
+        let inner = &*self.seen.outside.lock();
+        let is_newest = self.server + 1 == inner.servers.len();
+        inner.servers[self.server].is_up && !(is_newest && inner.cut_off.contains(&self.seen.process))
+    }
+
     /// One round trip.
     pub async fn trip(&self) -> Result<(), StoreError> {
-        let answers = self.with(|server| server.answers);
         let result =
-            if self.is_closed() || !answers { Err(StoreError::Gone) } else { self.seen.step().await };
+            if self.is_closed() || !self.answers() { Err(StoreError::Gone) } else { self.seen.step().await };
         if result.is_err() {
             self.break_off();
         }
         result
+    }
+
+    /// Whoever begins a group has just looked at the register; where the connection was open before, without a step in between.
+    pub fn begins(&self) {
+        let is_first = !std::mem::replace(&mut *self.has_begun.lock().expect("one thread"), true);
+        let inner = &*self.seen.outside.lock();
+        let is_older = inner.register.as_ref().is_some_and(|state| self.epoch < state.epoch);
+        assert!(is_first || !is_older, "a group begins on a server that the register knows to be replaced");
+    }
+
+    /// Waits for a standby that has all there is now.
+    pub async fn replicated(&self) -> Result<(), StoreError> {
+        self.trip().await?;
+        if self.with(|server| server.waits()) {
+            let (ends, later) = {
+                let choices = &mut self.seen.outside.lock().choices;
+                (choices.below(2) == 0, choices.below(10_000))
+            };
+            if !ends {
+                std::future::pending::<()>().await;
+            }
+            sleep(Duration::from_millis(later)).await;
+            self.break_off();
+            return Err(StoreError::NotReplicated);
+        }
+        self.with(|server| server.kept = server.head.size);
+        self.trip().await
     }
 
     pub fn break_off(&self) {
@@ -336,8 +331,12 @@ impl Connection {
 
     /// Waits for the head's lock.
     pub async fn take_lock(&self) -> Result<(), StoreError> {
-        loop {
+        let since = Instant::now();
+        while since.elapsed() < LOCK_TIMEOUT {
             self.trip().await?;
+            if self.with(|server| server.only_reads()) {
+                return Err(StoreError::Overtaken);
+            }
             let (id, process) = (self.id, self.seen.process);
             let is_mine = self.with(|server| {
                 let lock = server.lock.get_or_insert(Lock { connection: id, process, ends: None });
@@ -348,6 +347,8 @@ impl Connection {
             }
             sleep(Duration::from_millis(2)).await;
         }
+        self.break_off();
+        Err(StoreError::Silent)
     }
 
     pub fn give_lock(&self) {
@@ -359,26 +360,33 @@ impl Connection {
         self.with(|server| loaded(&server.state, keys))
     }
 
-    /// A commit succeeds; or the connection breaks, and the server never hears of it, has done it, or does it later.
+    /// A commit succeeds; or the connection breaks, and the server never hears of it, has done it, or does it later. Where a
+    /// server waits for a standby that has gone, that lasts until somebody ends it, and it is committed or not.
     pub async fn commit(&self, envelopes: Vec<Envelope>, tell: bool) -> Result<(), CommitError> {
         let records: Vec<Verified> = envelopes.into_iter().map(verified).collect();
         let is_lost = self.trip().await.is_err();
-        if !self.with(|server| server.commits) {
-            self.break_off();
-            return Err(CommitError::Unknown(StoreError::Gone));
-        }
-        if is_lost {
-            let inner = &mut *self.seen.outside.lock();
-            let (fate, later) = (inner.choices.below(3), inner.choices.below(3000));
-            inner.tell(format_args!("a commit of {} breaks: {fate}", self.seen.process));
-            let ends = match fate {
-                0 => (Instant::now() + Duration::from_millis(later), vec![]),
-                1 => (Instant::now(), records),
-                _ => (Instant::now() + Duration::from_millis(later), records),
+        let waits = self.with(|server| server.waits());
+        if is_lost || waits {
+            let pause = {
+                let inner = &mut *self.seen.outside.lock();
+                let limit = if waits { 40_000 } else { 3000 };
+                let (fate, later) =
+                    (inner.choices.below(3), Duration::from_millis(inner.choices.below(limit)));
+                let process = self.seen.process;
+                inner.tell(format_args!("a commit of {process} breaks, or waits for nobody: {fate}"));
+                let (later, records) = match fate {
+                    0 => (later, vec![]),
+                    1 => (Duration::ZERO, records),
+                    _ => (later, records),
+                };
+                let lock = inner.servers[self.server].lock.as_mut();
+                let lock = lock.filter(|lock| lock.connection == self.id).expect("it has the head's lock");
+                lock.ends = Some((Instant::now() + later, records));
+                if is_lost { Duration::ZERO } else { later }
             };
-            inner.servers[self.server].lock =
-                Some(Lock { connection: self.id, process: self.seen.process, ends: Some(ends) });
-            return Err(CommitError::Unknown(StoreError::Gone));
+            sleep(pause).await;
+            self.break_off();
+            return Err(CommitError::Unknown(StoreError::NotReplicated));
         }
         self.with(|server| server.append(records));
         self.give_lock();
@@ -421,28 +429,4 @@ impl Drop for Connection {
             lock.ends = Some((Instant::now() + later, vec![]));
         }
     }
-}
-
-pub fn loaded(state: &State, keys: Vec<Key>) -> Loaded {
-    let entity = |key: &Key| match state.lookup(key) {
-        Lookup::Present(entity) => Some(entity.clone()),
-        Lookup::Absent | Lookup::NotLoaded => None,
-    };
-    keys.into_iter().map(|key| (key.clone(), entity(&key))).collect()
-}
-
-fn verified(envelope: Envelope) -> Verified {
-    let key = &plan().people[&envelope.key_id];
-    Record::parse(envelope).expect("a record").verify(key).expect("a signature")
-}
-
-/// The root of each beginning of a log.
-pub fn roots(log: &[Verified]) -> Vec<Digest> {
-    let mut frontier = Frontier::new();
-    let mut roots = vec![frontier.root()];
-    for record in log {
-        frontier.append(record.leaf_hash());
-        roots.push(frontier.root());
-    }
-    roots
 }

@@ -184,7 +184,10 @@ impl Writer {
 
     /// Without any job: what has to lapse, and the day's group.
     async fn tick(&mut self) {
-        if let Err(Failed::Lost | Failed::Doubt(_)) = self.attempt(&[]).await {
+        let Err(failed) = self.attempt(&[]).await else { return };
+        // What has to lapse waits for the next tick: tried again at once, it would fail again.
+        self.has_more = false;
+        if let Failed::Lost | Failed::Doubt(_) = failed {
             // The next group, or the next tick, finds what became of it.
             self.connection = None;
         }
