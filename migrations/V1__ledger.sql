@@ -160,26 +160,22 @@ BEGIN
     END IF;
 
     -- The check constraints judge a row before ON CONFLICT does, so a decrease has to be an update.
+    INSERT INTO public.balances (account, fund, currency, code, amount, held)
+    SELECT DISTINCT n.account, n.fund, n.currency, left(n.account, 4)::smallint, 0, 0
+    FROM added n
+    ON CONFLICT DO NOTHING;
     WITH delta AS (
-        SELECT n.account, n.fund, n.currency, left(n.account, 4)::smallint AS code,
+        SELECT n.account, n.fund, n.currency,
             sum(CASE n.action WHEN 'd' THEN n.amount WHEN 'c' THEN -n.amount ELSE 0 END)
                 * CASE WHEN is_debit_account(left(n.account, 4)::smallint) THEN 1 ELSE -1 END AS amount,
             sum(CASE n.action WHEN 'h' THEN n.amount WHEN 'p' THEN -n.amount WHEN 'v' THEN -n.amount ELSE 0 END) AS held
         FROM added n
         GROUP BY n.account, n.fund, n.currency
-    ), updated AS (
-        UPDATE public.balances b
-        SET amount = b.amount + d.amount, held = b.held + d.held
-        FROM delta d
-        WHERE b.account = d.account AND b.fund = d.fund AND b.currency = d.currency
-        RETURNING b.account, b.fund, b.currency
     )
-    INSERT INTO public.balances (account, fund, currency, code, amount, held)
-    SELECT d.account, d.fund, d.currency, d.code, d.amount, d.held
+    UPDATE public.balances b
+    SET amount = b.amount + d.amount, held = b.held + d.held
     FROM delta d
-    WHERE NOT EXISTS (
-        SELECT FROM updated u WHERE u.account = d.account AND u.fund = d.fund AND u.currency = d.currency
-    );
+    WHERE b.account = d.account AND b.fund = d.fund AND b.currency = d.currency;
 
     INSERT INTO public.fund_totals AS t (fund, currency, code, amount, held)
     SELECT n.fund, n.currency, left(n.account, 4)::smallint,

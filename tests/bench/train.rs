@@ -57,7 +57,7 @@ fn renamed(sample: &[u8], ids: &mut u64) -> Vec<u8> {
             continue;
         }
         *ids += 1;
-        let other = Digest::of(&ids.to_be_bytes()).to_string().repeat(part.len().div_ceil(64));
+        let other = Digest::of(ids.to_be_bytes()).to_string().repeat(part.len().div_ceil(64));
         out.extend_from_slice(&other.as_bytes()[..part.len()]);
     }
     out

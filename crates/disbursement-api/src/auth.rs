@@ -72,7 +72,7 @@ async fn identify(
 ) -> Result<(Identity, Vec<Role>, Taken<PrincipalId>), Problem> {
     let now = app.now();
     let known = app.pipeline().known_key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
-    signed.verify(&known.public)?;
+    known.verify_request(&signed)?;
     // Only who holds the key may use up its nonces and its principal's share; whose is used up costs no query.
     let open = app.pipeline().open(&known.principal)?;
     app.nonces().admit(signed.key_id, &signed.nonce, now)?;

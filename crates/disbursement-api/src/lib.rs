@@ -16,6 +16,7 @@
 pub mod app;
 mod auth;
 mod groups;
+mod known;
 pub mod limits;
 pub mod metrics;
 pub mod openapi;

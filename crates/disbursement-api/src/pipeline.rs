@@ -66,7 +66,7 @@ use programme::Key;
 use programme::entity::{Entity, KeyState, Stored};
 use records::scalar::Token;
 use signing::dsse::{Envelope, EnvelopeError};
-use signing::keys::{KeyId, PublicKey, SecretKey};
+use signing::keys::{KeyId, SecretKey};
 use store::Databases;
 use store::log::SignedHead;
 use store::register::Epoch;
@@ -78,6 +78,7 @@ pub use outcome::{Checked, Mode, Outcome, Submitted, Unavailable};
 
 pub use attempt::reopen::{ReopenError, Reopened, Reopening, complete_tiles};
 
+use crate::known::KnownKey;
 use crate::limits::Limits;
 use crate::metrics::{Metrics, Stage};
 use crate::places::{Places, Taken};
@@ -153,13 +154,6 @@ impl From<&Limits> for Settings {
     }
 }
 
-/// A key that is enrolled, valid or not, and whose it is: for ever the same.
-#[derive(Clone)]
-pub(crate) struct KnownKey {
-    pub public: PublicKey,
-    pub principal: PrincipalId,
-}
-
 /// What the tasks of one process share.
 pub(crate) struct Shared {
     pub databases: Databases,
@@ -179,7 +173,7 @@ pub(crate) struct Shared {
     pub publishes: watch::Sender<bool>,
     /// Enrolled keys by id, as many as the custodians enrolled. Whether one is valid is for the rules, under the head's
     /// lock.
-    known_keys: RwLock<HashMap<KeyId, KnownKey>>,
+    known_keys: RwLock<HashMap<KeyId, Arc<KnownKey>>>,
     /// Lists that are being verified.
     verifying: Semaphore,
     pub metrics: Metrics,
@@ -199,13 +193,14 @@ impl Shared {
         *self.is_gone.borrow()
     }
 
-    pub fn known_key(&self, id: &KeyId) -> Option<KnownKey> {
+    pub fn known_key(&self, id: &KeyId) -> Option<Arc<KnownKey>> {
         self.known_keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    pub fn remember_key(&self, state: &KeyState) {
-        let known = KnownKey { public: state.public.clone(), principal: state.principal.clone() };
-        self.known_keys.write().unwrap_or_else(PoisonError::into_inner).insert(known.public.id(), known);
+    pub fn remember_key(&self, state: &KeyState) -> Arc<KnownKey> {
+        let mut keys = self.known_keys.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(KnownKey::new(state.public.clone(), state.principal.clone()));
+        Arc::clone(keys.entry(state.public.id()).or_insert_with(new))
     }
 
     /// How many of these keys are each principal's. Those that are not known, such as a founder's, are nobody's.
@@ -409,17 +404,14 @@ impl Pipeline {
     }
 
     /// An enrolled key's bytes and principal, without a query where this process has met it before.
-    pub(crate) async fn known_key(&self, id: &KeyId) -> Result<Option<KnownKey>, Unavailable> {
+    pub(crate) async fn known_key(&self, id: &KeyId) -> Result<Option<Arc<KnownKey>>, Unavailable> {
         if let Some(known) = self.shared.known_key(id) {
             return Ok(Some(known));
         }
         let key = Key::PublicKey(*id);
         let entities = self.entities(vec![key.clone()]).await?;
         let state = entities.get(&key).and_then(KeyState::of);
-        Ok(state.map(|state| {
-            self.shared.remember_key(state);
-            KnownKey { public: state.public.clone(), principal: state.principal.clone() }
-        }))
+        Ok(state.map(|state| self.shared.remember_key(state)))
     }
 
     /// Entities as they are now; a key without one is left out.

@@ -35,6 +35,10 @@ use commands::{
 };
 use context::Global;
 
+/// A group is thousands of small texts, made on one thread and freed on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A ledger that pays defectors out of seized assets: signed by people, provable by anybody
 #[derive(Debug, Parser)]
 #[command(name = "safeconduct", version, about, max_term_width = 100)]

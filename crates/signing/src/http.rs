@@ -19,6 +19,7 @@ use sfv::{BareItem, DictSerializer, Dictionary, InnerList, Item, KeyRef, ListEnt
 
 use crate::digest::Digest;
 use crate::keys::{KeyId, PublicKey, SecretKey, Signature};
+use crate::prepared::PreparedKey;
 
 /// The label under which [`sign`] puts its signature.
 const LABEL: &str = "sig1";
@@ -101,6 +102,14 @@ impl Unverified {
     /// Verifies strictly that `key` is the one that is named and that it signed the request.
     pub fn verify(&self, key: &PublicKey) -> Result<(), HttpSignatureError> {
         if key.id() != self.key_id {
+            return Err(HttpSignatureError::Invalid);
+        }
+        key.verify(self.base.as_bytes(), &self.signature).map_err(|_| HttpSignatureError::Invalid)
+    }
+
+    /// The same with a key that is prepared.
+    pub fn verify_by(&self, key: &PreparedKey) -> Result<(), HttpSignatureError> {
+        if key.public().id() != self.key_id {
             return Err(HttpSignatureError::Invalid);
         }
         key.verify(self.base.as_bytes(), &self.signature).map_err(|_| HttpSignatureError::Invalid)

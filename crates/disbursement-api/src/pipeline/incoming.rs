@@ -9,10 +9,11 @@ use programme::{At, Code, Halt, Key, Refusal, State, decide};
 use records::governance::{Act, Proposal};
 use records::{Body, Payload, Record, RecordError, Verified};
 use signing::digest::Digest;
-use signing::dsse::{Envelope, EnvelopeError};
-use signing::keys::{KeyId, PublicKey};
+use signing::dsse::{Envelope, EnvelopeError, VerifyError};
+use signing::keys::KeyId;
 
 use super::{Checked, Outcome, Shared, Unavailable};
+use crate::known::KnownKey;
 
 /// Up to this many envelopes are not worth the way to another thread.
 const INLINE: usize = 4;
@@ -134,31 +135,28 @@ fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: b
         let refusal = Refusal::with(code, detail);
         Step::Done(Incoming::Settled(Settled::Refused { digest: record.digest(), refusal }))
     };
-    let key = match record.payload() {
-        Payload::Founding(_) if !is_alone => {
-            return refused(Code::FoundingInvalid, "send the founding record alone");
-        }
+    match record.payload() {
+        Payload::Founding(_) if !is_alone => refused(Code::FoundingInvalid, "send the founding record alone"),
         // It brings its own key.
         Payload::Founding(founding) => {
             let custodians = &founding.body.custodians;
             let key = custodians.iter().map(|custodian| &custodian.key).find(|key| key.id() == founding.key);
-            match key {
-                Some(key) => Some(key.clone()),
-                None => return refused(Code::FoundingInvalid, "no custodian has the key that signed"),
-            }
+            let Some(key) = key.cloned() else {
+                return refused(Code::FoundingInvalid, "no custodian has the key that signed");
+            };
+            Step::Done(verified(shared, record.digest(), record.verify(&key)))
         }
         _ if record.kind().signed_by_ledger() => {
-            return refused(Code::RoleMissing, "the ledger alone writes groups, entries and lapses");
+            refused(Code::RoleMissing, "the ledger alone writes groups, entries and lapses")
         }
         // What is signed at the sizes that follow would be signed under the origin of before.
         Payload::Instruction(_, body) if is_reopening(body) => {
-            return refused(Code::ActInvalid, "the operator reopens a log, with the service stopped");
+            refused(Code::ActInvalid, "the operator reopens a log, with the service stopped")
         }
-        _ => shared.known_key(&record.envelope().key_id).map(|known| known.public),
-    };
-    match key {
-        Some(key) => Step::Done(verify(shared, record, &key)),
-        None => Step::KeyNeeded(Box::new(record)),
+        _ => match shared.known_key(&record.envelope().key_id) {
+            Some(known) => Step::Done(verify(shared, record, &known)),
+            None => Step::KeyNeeded(Box::new(record)),
+        },
     }
 }
 
@@ -166,9 +164,12 @@ fn is_reopening(body: &Body) -> bool {
     matches!(body, Body::Proposal(Proposal { act: Act::Reopen { .. } }))
 }
 
-fn verify(shared: &Shared, record: Record, key: &PublicKey) -> Incoming {
-    let digest = record.digest();
-    match record.verify(key) {
+fn verify(shared: &Shared, record: Record, known: &KnownKey) -> Incoming {
+    verified(shared, record.digest(), known.verify(record))
+}
+
+fn verified(shared: &Shared, digest: Digest, verdict: Result<Verified, VerifyError>) -> Incoming {
+    match verdict {
         Ok(record) => Incoming::Ready(Box::new(Prepared::of(record, shared.now()))),
         Err(_) => Incoming::Settled(Settled::BadSignature { digest }),
     }
@@ -177,7 +178,7 @@ fn verify(shared: &Shared, record: Record, key: &PublicKey) -> Incoming {
 /// Without the key, a signature cannot be checked: the rules' refusals that come no later than `key_unknown`.
 fn verify_or_refuse(shared: &Shared, record: Record, ledger: Option<Digest>) -> Incoming {
     if let Some(known) = shared.known_key(&record.envelope().key_id) {
-        return verify(shared, record, &known.public);
+        return verify(shared, record, &known);
     }
     let code = match (ledger, record.payload()) {
         (None, _) => Code::LedgerNotFounded,
@@ -193,7 +194,9 @@ async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Diges
     let mut ledger = None;
     for (_, entity) in shared.storage.load(keys).await.map_err(Unavailable::of_read)? {
         match entity {
-            Some(Entity::PublicKey(state)) => shared.remember_key(&state),
+            Some(Entity::PublicKey(state)) => {
+                shared.remember_key(&state);
+            }
             Some(Entity::Charter(CharterState { ledger: found, .. })) => ledger = Some(found),
             _ => {}
         }
