@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store::log::Head;
 use store::register::{Epoch, RegisterState};
 use store::storage::Appender;
 use store::{Fault, StoreError};
@@ -20,6 +21,12 @@ use crate::metrics::Stage;
 /// Between two attempts to get the database back.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A group that has this many instructions need not wait for more.
+const ENOUGH: usize = 64;
+
+/// The longest that a group waits for the publication of the one before it.
+const HELD: Duration = Duration::from_millis(20);
+
 /// The task.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -32,6 +39,8 @@ pub(super) struct Writer {
     warm: Option<Warm>,
     /// The group that is being written; the next one is decided meanwhile.
     writing: Option<Writing>,
+    /// The one that was written last.
+    last: Option<Last>,
     confirmed: Confirmed,
     /// Whether the register was there, so that its absence means something.
     saw_register: bool,
@@ -41,10 +50,20 @@ pub(super) struct Writer {
     has_more: bool,
 }
 
+/// A group that was written, and may still have to be published.
+struct Last {
+    before: Head,
+    /// The size of the log after it.
+    size: u64,
+    epoch: Epoch,
+    since: Instant,
+}
+
 /// What the task does next.
 enum Next {
     Job(Job),
     Written(Box<Finished>),
+    Published,
     Tick,
 }
 
@@ -86,6 +105,7 @@ impl Writer {
             connection: None,
             warm: None,
             writing: None,
+            last: None,
             confirmed,
             saw_register: false,
             is_up: true,
@@ -101,13 +121,16 @@ impl Writer {
             (None, vec![], None);
         let mut is_open = true;
         // What was queued comes out of the queue after it is closed, too.
-        while is_open || self.writing.is_some() || kept.is_some() {
-            let room = ahead.as_ref().map_or(limit, |ahead| limit.saturating_sub(ahead.instructions()));
+        while is_open || self.writing.is_some() || kept.is_some() || ahead.is_some() {
+            let size = ahead.as_ref().map_or(0, Ahead::instructions);
+            let room = limit.saturating_sub(size);
             let takes = kept.is_none() && waiting.is_empty() && room > 0;
+            let is_held = ahead.is_some() && self.writing.is_none();
             let pause = if self.has_more { Duration::ZERO } else { shared.settings.tick };
             let fits = |job: &mut Job| waiting.is_empty() && (ahead.is_none() || job.items.len() <= room);
             let next = match kept.take_if(fits) {
                 Some(job) => Next::Job(job),
+                None if is_held && size >= ENOUGH => Next::Published,
                 None => tokio::select! {
                     biased;
                     () = stop.notified() => {
@@ -115,6 +138,7 @@ impl Writer {
                         continue;
                     }
                     written = finished(&mut self.writing), if self.writing.is_some() => Next::Written(Box::new(written)),
+                    () = published(&shared, self.last.as_ref()), if is_held => Next::Published,
                     job = self.jobs.recv(), if is_open && takes => match job {
                         Some(job) => Next::Job(job),
                         None => {
@@ -122,7 +146,7 @@ impl Writer {
                             continue;
                         }
                     },
-                    () = tokio::time::sleep(pause), if is_open && self.writing.is_none() => Next::Tick,
+                    () = tokio::time::sleep(pause), if is_open && self.writing.is_none() && !is_held => Next::Tick,
                 },
             };
             match next {
@@ -130,37 +154,47 @@ impl Writer {
                 Next::Job(job) if ahead.is_some() && job.items.len() > room => kept = Some(job),
                 Next::Job(first) => {
                     let group = self.gather(first, room, &mut kept);
-                    let begun = match (ahead.take(), &mut self.writing) {
-                        (_, None) => {
-                            self.post(group).await;
-                            continue;
-                        }
-                        (Some(begun), _) => begun.extend(group).await,
-                        (None, Some(writing)) => match writing.warm.take() {
-                            Some(warm) => {
-                                let before = (&writing.before, &writing.epoch);
-                                Ahead::begin(&shared, self.confirmed, before, warm, group).await
-                            }
-                            None => Err(group),
-                        },
+                    let begun = match ahead.take() {
+                        Some(begun) => begun.extend(group).await,
+                        None => self.begin_ahead(&shared, group).await,
                     };
                     match begun {
                         Ok(begun) => ahead = Some(begun),
-                        Err(jobs) => waiting = jobs,
+                        Err(jobs) if self.writing.is_some() => waiting = jobs,
+                        Err(jobs) => self.post(jobs).await,
                     }
                 }
                 Next::Written(written) => {
                     let is_written = self.settle_written(*written).await;
-                    match ahead.take().map(Ahead::close) {
-                        Some((jobs, Some(closed))) if is_written => self.follow(jobs, closed).await,
-                        Some((jobs, _)) => self.post(jobs).await,
-                        None if waiting.is_empty() => {}
-                        None => self.post(std::mem::take(&mut waiting)).await,
+                    // What was decided on a group that failed, or could not be decided ahead, is decided under the lock.
+                    let failed = ahead.take_if(|_| !is_written).map(|ahead| ahead.close().0);
+                    let jobs = failed.unwrap_or_else(|| std::mem::take(&mut waiting));
+                    if !jobs.is_empty() {
+                        self.post(jobs).await;
                     }
                 }
+                Next::Published => match ahead.take().map(Ahead::close) {
+                    Some((jobs, Some(closed))) => self.follow(jobs, closed).await,
+                    Some((jobs, None)) => self.post(jobs).await,
+                    None => {}
+                },
             }
         }
         self.written.send_replace(true);
+    }
+
+    /// Begins to decide a group ahead, while another is being written or published. Where there is none, or that cannot be, its jobs
+    /// are given back.
+    async fn begin_ahead<'k>(&mut self, shared: &'k Shared, jobs: Vec<Job>) -> Result<Ahead<'k>, Vec<Job>> {
+        let (before, epoch, warm) = match (&mut self.writing, &self.last) {
+            (Some(writing), _) => (&writing.before, &writing.epoch, writing.warm.take()),
+            (None, Some(last)) if !last.is_over(shared) => (&last.before, &last.epoch, self.warm.take()),
+            (None, _) => return Err(jobs),
+        };
+        match warm {
+            Some(warm) => Ahead::begin(shared, self.confirmed, (before, epoch), warm, jobs).await,
+            None => Err(jobs),
+        }
     }
 
     /// A group: a job, and what else has arrived, as long as there is room.
@@ -249,19 +283,21 @@ impl Writer {
         observed: Observed,
     ) {
         let shared = Arc::clone(&self.shared);
-        let (before, warm, epoch) = (decided.before.clone(), decided.warm.take(), connection.epoch().clone());
+        let (before, size) = (decided.before.clone(), decided.after.size);
+        let (warm, epoch) = (decided.warm.take(), connection.epoch().clone());
         let span = observed.span.clone();
         let task = async move {
             let result = write(&shared, &*connection, decided, is_locked).await;
             (connection, result)
         };
         let task = tokio::spawn(task.instrument(span));
-        self.writing = Some(Writing { jobs, before, epoch, warm, trips, observed, task });
+        self.writing = Some(Writing { jobs, before, size, epoch, warm, trips, observed, task });
     }
 
     /// Answers the jobs of the group that was being written. Where that failed it is seen through, and `false`.
     async fn settle_written(&mut self, (writing, written): Finished) -> bool {
-        let Writing { jobs, epoch, warm, trips, observed, .. } = writing;
+        let Writing { jobs, before, size, epoch, warm, trips, observed, .. } = writing;
+        self.last = None;
         let Ok((connection, result)) = written else {
             tracing::error!("the task that writes a group failed");
             observed.end(&self.shared, Err(Unavailable::Unknown), trips);
@@ -277,6 +313,7 @@ impl Writer {
                 self.is_up = true;
                 self.has_more = appended.has_more;
                 answer(jobs, appended.answers, &epoch);
+                self.last = Some(Last { before, size, epoch, since: Instant::now() });
                 true
             }
             Err(failed) => {
@@ -497,6 +534,24 @@ impl Writer {
             self.connection = Some(connection);
         }
     }
+}
+
+impl Last {
+    /// Whether it is published, or was not in time.
+    fn is_over(&self, shared: &Shared) -> bool {
+        let published = shared.checkpoint.borrow().as_ref().map_or(0, |known| known.head.size);
+        published >= self.size || self.since.elapsed() >= HELD
+    }
+}
+
+/// Waits until the group that was written last is published, for a while. Until then those who sent it wait, and what
+/// they send next would come too late for a group that is begun now: larger groups cost less.
+async fn published(shared: &Shared, last: Option<&Last>) {
+    let Some(last) = last else { return };
+    let mut checkpoints = shared.checkpoint.subscribe();
+    let is_published =
+        checkpoints.wait_for(|known| known.as_ref().is_some_and(|known| known.head.size >= last.size));
+    let _ = tokio::time::timeout_at(last.since + HELD, is_published).await;
 }
 
 impl Failed {

@@ -43,6 +43,8 @@ impl Waits {
 pub(super) struct Writing {
     pub jobs: Vec<Job>,
     pub before: Head,
+    /// The size of the log after it.
+    pub size: u64,
     pub epoch: Epoch,
     /// The state after it, until the next group is decided on that.
     pub warm: Option<Warm>,
