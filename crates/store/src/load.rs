@@ -151,6 +151,17 @@ pub async fn peek(
     due_limit: u32,
     keys: Vec<Key>,
 ) -> Result<Opened, StoreError> {
+    // With the connection and what it has to prepare.
+    let peeked = tokio::time::timeout(PEEK, peek_within(databases, now, due_limit, keys)).await;
+    peeked.unwrap_or(Err(StoreError::Silent))
+}
+
+async fn peek_within(
+    databases: &Databases,
+    now: Timestamp,
+    due_limit: u32,
+    keys: Vec<Key>,
+) -> Result<Opened, StoreError> {
     const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     let client = databases.service().await?;
     let (loader, head, due) = tokio::try_join!(
@@ -159,18 +170,15 @@ pub async fn peek(
         async { Ok(client.prepare_cached(DUE).await?) },
     )?;
     let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
-    let asked = async {
-        Ok(tokio::join!(
-            biased;
-            client.batch_execute(BEGIN),
-            client.query_one(&head, &[]),
-            client.query(&due, &due_parameters),
-            loader.load(&client, keys),
-            client.batch_execute("COMMIT"),
-        ))
-    };
-    let asked = tokio::time::timeout(PEEK, asked).await.unwrap_or(Err(StoreError::Silent));
-    let (begun, head, due, loaded, ended) = asked?;
+    // All of it is sent at once, so that whoever gives up leaves no transaction open.
+    let (begun, head, due, loaded, ended) = tokio::join!(
+        biased;
+        client.batch_execute(BEGIN),
+        client.query_one(&head, &[]),
+        client.query(&due, &due_parameters),
+        loader.load(&client, keys),
+        client.batch_execute("COMMIT"),
+    );
     begun?;
     let head = head_of(&head?)?;
     let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;

@@ -38,7 +38,9 @@ impl Storage for Seen {
     fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened> {
         Box::pin(async move {
             self.step().await?;
-            Ok(self.reach()?.with(|server| opened(server, now, due_limit, keys)))
+            let opened = self.reach()?.with(|server| opened(server, now, due_limit, keys));
+            self.step().await?;
+            Ok(opened)
         })
     }
 

@@ -43,8 +43,9 @@ impl<'k> Ahead<'k> {
         let (heads, trips) = ([before.clone(), head], AtomicU32::new(0));
         let attempt = attempt(shared, &heads, &trips, (epoch, confirmed));
         let begun = async {
-            let due = attempt.read(&mut state, &jobs).await?;
-            let (mut draft, has_more) = attempt.begin(state, &heads[1], due, shared.now()).await?;
+            let clock = shared.now();
+            let due = attempt.read(clock, &mut state, &jobs).await?;
+            let (mut draft, has_more) = attempt.begin(state, &heads[1], due, clock).await?;
             let answers = attempt.decide_jobs(&mut draft, &jobs).await?;
             Ok::<_, Failed>((draft, has_more, answers))
         };
@@ -63,8 +64,17 @@ impl<'k> Ahead<'k> {
         let draft = &mut self.draft;
         let decided = async {
             // What is due was asked for when the group was begun.
-            let _ = attempt.read(draft.state(), &jobs).await?;
-            attempt.decide_jobs(draft, &jobs).await
+            let clock = self.shared.now();
+            let _ = attempt.read(clock, draft.state(), &jobs).await?;
+            let answers = attempt.decide_jobs(draft, &jobs).await?;
+            // What is refused at the group's time might be accepted at that of its arrival.
+            let is_refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused { .. });
+            let is_older = draft.recorded_at() < clock;
+            if is_older && answers.iter().flatten().any(is_refused) {
+                Err(Failed::Moved)
+            } else {
+                Ok(answers)
+            }
         };
         let decided = decided.await;
         self.jobs.extend(jobs);

@@ -117,13 +117,14 @@ impl<'a, 'k> Attempt<'a, 'k> {
         Attempt { shared, source: Source::Locked(connection), epoch: connection.epoch(), confirmed }
     }
 
-    /// Locks the head and decides the jobs. After an error, the transaction is still open where the connection is; it is over
+    /// Locks the head and decides the jobs. With `must_write`, there is a group even if nothing is accepted. After an error, the transaction is still open where the connection is; it is over
     /// where there is nothing to write.
     pub(super) async fn open(
         &self,
         connection: &dyn Appender,
         jobs: &[Job],
         warm: Option<Warm>,
+        must_write: bool,
     ) -> Result<Opening, Failed> {
         let first = first_keys(jobs);
         let clock = self.shared.now();
@@ -149,7 +150,11 @@ impl<'a, 'k> Attempt<'a, 'k> {
         } else {
             let (mut draft, has_more) = self.begin(state, &head, due, clock).await?;
             let answers = self.decide_jobs(&mut draft, jobs).await?;
-            close(draft, head, answers, has_more)
+            if must_write {
+                Opening::decided(draft, head, answers, has_more)
+            } else {
+                close(draft, head, answers, has_more)
+            }
         };
         if let Opening::Nothing(_) = opening {
             connection.roll_back().await.map_err(failed)?;
@@ -160,11 +165,12 @@ impl<'a, 'k> Attempt<'a, 'k> {
     /// Reads without a lock what the jobs are known to need and the state lacks. Answers what is due.
     pub(super) async fn read(
         &self,
+        clock: Timestamp,
         state: &mut State,
         jobs: &[Job],
     ) -> Result<Vec<(DisbursementId, Timestamp)>, Failed> {
         let keys = lacks(state, &first_keys(jobs));
-        let peeked = self.source.peek(self.shared.now(), self.shared.settings.lapse_limit, keys);
+        let peeked = self.source.peek(clock, self.shared.settings.lapse_limit, keys);
         let Opened { due, loaded, .. } = self.shared.metrics.timed(Stage::Load, peeked).await?;
         take(state, loaded);
         Ok(due)
@@ -181,6 +187,11 @@ impl<'a, 'k> Attempt<'a, 'k> {
         let (ledger, policy) = self.governing(&state, head.recorded_at)?;
         let recorded_at =
             group_time(clock, head.recorded_at, &policy, self.confirmed).map_err(Failed::Stop)?;
+        // A snapshot may lack what the group before makes: of that, nothing may be overdue by more than the grace.
+        let is_ahead = matches!(self.source, Source::Snapshots { .. });
+        if is_ahead && recorded_at.since(head.recorded_at).is_some_and(|s| s > policy.lapse_grace_s.0) {
+            return Err(Failed::Moved);
+        }
         let limit = usize::try_from(self.shared.settings.lapse_limit).unwrap_or(usize::MAX);
         let has_more = due.len() >= limit;
         let due = if has_more { self.all_overdue(due, recorded_at, &policy).await? } else { due };
@@ -373,10 +384,12 @@ pub(super) async fn write(
             Ok(Appended { answers, is_written: true, has_more, warm })
         }
         Err(CommitError::NotCommitted(error)) => Err(failed(error)),
+        // Whoever holds the lock is not overtaken by another group.
+        Err(CommitError::Moved) if is_locked => Err(Failed::Lost),
         Err(CommitError::Moved) => Err(Failed::Moved),
         Err(CommitError::Unknown(error)) => {
             tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
-            Err(Failed::Doubt(Doubt { first: before.size, signatures, answers }))
+            Err(Failed::Doubt(Doubt { first: before.size, signatures, answers, is_locked }))
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::log::Head;
 use store::register::{Epoch, RegisterState};
 use store::storage::Appender;
 use store::{Fault, StoreError};
@@ -14,7 +13,7 @@ use tracing::Instrument;
 use super::ahead::{Ahead, Closed};
 use super::attempt::{Appended, Attempt, Decided, Opening, Warm, write};
 use super::clock::Confirmed;
-use super::writing::{Finished, Job, Observed, Writing, answer, finished, refuse};
+use super::writing::{Finished, Job, Last, Observed, Writing, answer, finished, published, refuse};
 use super::{Outcome, Shared, Unavailable};
 use crate::metrics::Stage;
 
@@ -23,9 +22,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A group that has this many instructions need not wait for more.
 const ENOUGH: usize = 64;
-
-/// The longest that a group waits for the publication of the one before it.
-const HELD: Duration = Duration::from_millis(20);
 
 /// The task.
 pub(super) struct Writer {
@@ -48,15 +44,6 @@ pub(super) struct Writer {
     is_up: bool,
     /// Whether more has to lapse than the last group took.
     has_more: bool,
-}
-
-/// A group that was written, and may still have to be published.
-struct Last {
-    before: Head,
-    /// The size of the log after it.
-    size: u64,
-    epoch: Epoch,
-    since: Instant,
 }
 
 /// What the task does next.
@@ -87,6 +74,8 @@ pub(super) struct Doubt {
     /// Of all its records.
     pub signatures: Vec<Vec<u8>>,
     pub answers: Vec<Vec<Outcome>>,
+    /// Whether its connection held the head's lock. Otherwise it may still come, as long as the log ends where it began.
+    pub is_locked: bool,
 }
 
 impl Writer {
@@ -218,7 +207,7 @@ impl Writer {
 
     /// Without any job: what has to lapse, and the day's group.
     async fn tick(&mut self) {
-        let Err(failed) = self.attempt(&[]).await else { return };
+        let Err(failed) = self.attempt(&[], false).await else { return };
         // What has to lapse waits for the next tick: tried again at once, it would fail again.
         self.has_more = false;
         if let Failed::Lost | Failed::Doubt(_) = failed {
@@ -234,7 +223,7 @@ impl Writer {
             return self.see_through(jobs, None).await;
         }
         let observed = Observed::begin(&jobs);
-        let opened = self.open(&jobs).instrument(observed.span.clone()).await;
+        let opened = self.open(&jobs, false).instrument(observed.span.clone()).await;
         match opened {
             Ok((connection, Opening::Decided(decided))) => {
                 self.write(jobs, connection, *decided, (true, 0), observed);
@@ -357,8 +346,10 @@ impl Writer {
         let deadline = Instant::now() + patience;
         let mut attempt = match before {
             Some(failed) => Err(failed),
-            None => self.attempt(jobs).await,
+            None => self.attempt(jobs, false).await,
         };
+        // Whether something may still come that only another head keeps out.
+        let mut must_write = false;
         loop {
             let doubt = match attempt {
                 Ok(answers) => {
@@ -368,7 +359,7 @@ impl Writer {
                 }
                 // Now with the lock, so that nobody is in between again.
                 Err(Failed::Moved) => {
-                    attempt = self.attempt(jobs).await;
+                    attempt = self.attempt(jobs, must_write).await;
                     continue;
                 }
                 Err(Failed::Lost) => None,
@@ -382,12 +373,15 @@ impl Writer {
             }
             tokio::time::sleep(PAUSE).await;
             attempt = match doubt {
-                None => self.attempt(jobs).await,
-                Some(open) => match self.resolve(open).await {
-                    Ok(Some(answers)) => Ok(answers),
-                    Ok(None) => self.attempt(jobs).await,
-                    Err(failed) => Err(failed),
-                },
+                None => self.attempt(jobs, must_write).await,
+                Some(open) => {
+                    must_write |= !open.is_locked;
+                    match self.resolve(open).await {
+                        Ok(Some(answers)) => Ok(answers),
+                        Ok(None) => self.attempt(jobs, must_write).await,
+                        Err(failed) => Err(failed),
+                    }
+                }
             };
         }
     }
@@ -468,10 +462,10 @@ impl Writer {
     }
 
     /// One attempt, to its end.
-    async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
+    async fn attempt(&mut self, jobs: &[Job], must_write: bool) -> Result<Vec<Vec<Outcome>>, Failed> {
         let observed = Observed::begin(jobs);
         let mut trips = 0;
-        let result = self.append(jobs, &mut trips).instrument(observed.span.clone()).await;
+        let result = self.append(jobs, must_write, &mut trips).instrument(observed.span.clone()).await;
         let written = result.as_ref().map(|appended| appended.is_written).map_err(Failed::reason);
         observed.end(&self.shared, written, trips);
         let appended = result?;
@@ -480,8 +474,8 @@ impl Writer {
         Ok(appended.answers)
     }
 
-    async fn append(&mut self, jobs: &[Job], trips: &mut u32) -> Result<Appended, Failed> {
-        let (connection, decided) = match self.open(jobs).await? {
+    async fn append(&mut self, jobs: &[Job], must_write: bool, trips: &mut u32) -> Result<Appended, Failed> {
+        let (connection, decided) = match self.open(jobs, must_write).await? {
             (connection, Opening::Decided(decided)) => (connection, decided),
             (connection, Opening::Nothing(answers)) => {
                 *trips = connection.round_trips();
@@ -496,7 +490,8 @@ impl Writer {
     }
 
     /// Locks the head and decides a group.
-    async fn open(&mut self, jobs: &[Job]) -> Result<(Box<dyn Appender>, Opening), Failed> {
+    async fn open(&mut self, jobs: &[Job], must_write: bool) -> Result<(Box<dyn Appender>, Opening), Failed> {
+        self.last = None;
         if let Some(reason) = self.shared.refuses() {
             return Err(Failed::Stop(reason));
         }
@@ -507,7 +502,7 @@ impl Writer {
         // A group that fails, or writes nothing, leaves none.
         let warm = self.warm.take();
         let attempt = Attempt::locked(&self.shared, &*connection, self.confirmed);
-        let opened = attempt.open(&*connection, jobs, warm).await;
+        let opened = attempt.open(&*connection, jobs, warm, must_write).await;
         match opened {
             Ok(opening) => Ok((connection, opening)),
             Err(failed) => {
@@ -534,24 +529,6 @@ impl Writer {
             self.connection = Some(connection);
         }
     }
-}
-
-impl Last {
-    /// Whether it is published, or was not in time.
-    fn is_over(&self, shared: &Shared) -> bool {
-        let published = shared.checkpoint.borrow().as_ref().map_or(0, |known| known.head.size);
-        published >= self.size || self.since.elapsed() >= HELD
-    }
-}
-
-/// Waits until the group that was written last is published, for a while. Until then those who sent it wait, and what
-/// they send next would come too late for a group that is begun now: larger groups cost less.
-async fn published(shared: &Shared, last: Option<&Last>) {
-    let Some(last) = last else { return };
-    let mut checkpoints = shared.checkpoint.subscribe();
-    let is_published =
-        checkpoints.wait_for(|known| known.as_ref().is_some_and(|known| known.head.size >= last.size));
-    let _ = tokio::time::timeout_at(last.since + HELD, is_published).await;
 }
 
 impl Failed {

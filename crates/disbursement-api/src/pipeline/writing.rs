@@ -1,5 +1,7 @@
 //! Jobs, and a group of them that is being written.
 
+use std::time::Duration;
+
 use ledger::id::PrincipalId;
 use store::log::Head;
 use store::register::Epoch;
@@ -16,6 +18,9 @@ use super::writer::Failed;
 use super::{Mode, Outcome, Shared, Unavailable};
 use crate::metrics::TRACE;
 use crate::places::Taken;
+
+/// The longest that a group waits for the publication of the one before it.
+const HELD: Duration = Duration::from_millis(20);
 
 /// A submission, verified, and where its answer goes.
 pub(super) struct Job {
@@ -65,6 +70,33 @@ pub(super) async fn finished(writing: &mut Option<Writing>) -> Finished {
         Some(writing) => (writing, written),
         None => std::future::pending().await,
     }
+}
+
+/// A group that was written, and may still have to be published.
+pub(super) struct Last {
+    pub before: Head,
+    /// The size of the log after it.
+    pub size: u64,
+    pub epoch: Epoch,
+    pub since: Instant,
+}
+
+impl Last {
+    /// Whether it is published, or was not in time.
+    pub(super) fn is_over(&self, shared: &Shared) -> bool {
+        let published = shared.checkpoint.borrow().as_ref().map_or(0, |known| known.head.size);
+        published >= self.size || self.since.elapsed() >= HELD
+    }
+}
+
+/// Waits until the group that was written last is published, for a while. Until then those who sent it wait, and what
+/// they send next would come too late for a group that is begun now: larger groups cost less.
+pub(super) async fn published(shared: &Shared, last: Option<&Last>) {
+    let Some(last) = last else { return };
+    let mut checkpoints = shared.checkpoint.subscribe();
+    let is_published =
+        checkpoints.wait_for(|known| known.as_ref().is_some_and(|known| known.head.size >= last.size));
+    let _ = tokio::time::timeout_at(last.since + HELD, is_published).await;
 }
 
 /// Whoever asked may have gone; the record stays.
