@@ -19,9 +19,9 @@ use store::session::News;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
 use store::writer::{CommitError, Opened};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::server::{due, opened};
+use super::server::{due, opened, verified};
 use super::storage::{Connection, Outside, Seen};
 
 /// How long a writer waits for an answer.
@@ -229,6 +229,18 @@ impl Appender for Connection {
         tell: bool,
     ) -> Later<'a, Result<(), CommitError>> {
         Box::pin(async move {
+            // Its connection may break while it is on its way: it arrives later, or never.
+            if let Err(error) = self.trip().await {
+                let arrives = {
+                    let choices = &mut self.seen.outside.lock().choices;
+                    (choices.below(2) == 0).then(|| Duration::from_millis(choices.below(3000)))
+                };
+                if let Some(later) = arrives {
+                    let records = rows.envelopes().into_iter().map(verified).collect();
+                    self.with(|server| server.late.push((Instant::now() + later, before.root, records)));
+                }
+                return Err(CommitError::Unknown(error));
+            }
             self.take_lock().await.map_err(CommitError::Unknown)?;
             if self.with(|server| server.head != *before) {
                 self.give_lock();

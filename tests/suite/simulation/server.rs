@@ -36,6 +36,8 @@ pub struct Server {
     /// From this size on it only reads, with its connections left open.
     pub only_reads_from: Option<u64>,
     pub lock: Option<Lock>,
+    /// Groups sent whole on a connection that broke: when they arrive, and the root that they follow.
+    pub late: Vec<(Instant, Digest, Vec<Verified>)>,
 }
 
 /// The head's lock.
@@ -69,6 +71,7 @@ impl Server {
             is_alone: false,
             only_reads_from: None,
             lock: None,
+            late: vec![],
         }
     }
 
@@ -87,6 +90,13 @@ impl Server {
             self.lock.as_ref().and_then(|lock| lock.ends.as_ref()).is_some_and(|(at, _)| *at <= now);
         if is_over && let Some((_, records)) = self.lock.take().and_then(|lock| lock.ends) {
             self.append(records);
+        }
+        if self.lock.is_none() && !self.waits() {
+            for (_, root, records) in self.late.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>() {
+                if self.head.root == root {
+                    self.append(records);
+                }
+            }
         }
     }
 
