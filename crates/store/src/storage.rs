@@ -24,7 +24,7 @@ use crate::pool::Databases;
 use crate::register::{self, Epoch, Register, RegisterError, RegisterState};
 use crate::rows::Rows;
 use crate::session::{News, Session};
-use crate::writer::{CommitError, Opened, Writer};
+use crate::writer::{CommitError, Lock, Opened, Writer};
 
 /// What is answered later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -77,16 +77,8 @@ pub trait Appender: Reader {
     fn commit<'a>(
         &'a self,
         rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
-        tell: bool,
-    ) -> Later<'a, Result<(), CommitError>>;
-    /// [`Writer::append`].
-    fn append<'a>(
-        &'a self,
-        rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
+        heads: (&'a Head, &'a Head),
+        lock: Lock,
         tell: bool,
     ) -> Later<'a, Result<(), CommitError>>;
 }
@@ -232,21 +224,11 @@ impl Appender for Writer {
     fn commit<'a>(
         &'a self,
         rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
+        heads: (&'a Head, &'a Head),
+        lock: Lock,
         tell: bool,
     ) -> Later<'a, Result<(), CommitError>> {
-        Box::pin(self.commit(rows, before, after, tell))
-    }
-
-    fn append<'a>(
-        &'a self,
-        rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
-        tell: bool,
-    ) -> Later<'a, Result<(), CommitError>> {
-        Box::pin(self.append(rows, before, after, tell))
+        Box::pin(self.commit(rows, heads, lock, tell))
     }
 }
 

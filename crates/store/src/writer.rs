@@ -9,7 +9,7 @@
 //! 3. [`Writer::commit`]: every write and `COMMIT`, sent together.
 //!
 //! Where the head is known already, and with it what the rules need ([`peek`](crate::load::peek)), it is one round trip:
-//! [`Writer::append`] locks the head only if it is still that one.
+//! the commit then takes the lock as well, if the head is still that one ([`Lock::Taken`]).
 //!
 //! It cannot deadlock: the head row is the first lock that any writer takes, and it is kept until the end, so that no two
 //! writers ever hold anything else at the same time.
@@ -47,6 +47,15 @@ pub struct Opened {
     pub due: Vec<(DisbursementId, Timestamp)>,
     /// What was asked for.
     pub loaded: Loaded,
+}
+
+/// How a group comes to the head's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// [`Writer::begin`] took it.
+    Held,
+    /// It is taken with the group, if the log still ends with the head that the group follows.
+    Taken,
 }
 
 /// Why a group was not, or perhaps not, committed.
@@ -174,48 +183,32 @@ impl Writer {
     }
 
     /// Writes a group and commits it: one round trip. `before` is the head that it follows; with `tell`, other processes
-    /// are notified of the new one.
+    /// are notified of the new one. With [`Lock::Taken`] it is all of the group, and [`CommitError::Moved`] where the log has
+    /// another head by then.
     pub async fn commit(
         &self,
         rows: Rows,
-        before: &Head,
-        after: &Head,
+        (before, after): (&Head, &Head),
+        lock: Lock,
         tell: bool,
     ) -> Result<(), CommitError> {
-        self.waits();
-        let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
-        self.send(Vec::new(), &statements).await
-    }
-
-    /// Begins, writes and commits a group that follows `before`, all in one round trip, unless the log has another head by then
-    /// ([`CommitError::Moved`]).
-    pub async fn append(
-        &self,
-        rows: Rows,
-        before: &Head,
-        after: &Head,
-        tell: bool,
-    ) -> Result<(), CommitError> {
-        self.round_trips.store(1, Ordering::Relaxed);
         let client = self.client();
         let statements = append::statements(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
         let (size, root) = (signed(before.size), before.root.as_bytes().to_vec());
-        let begin = Sent::now(async { Ok(client.batch_execute(BEGIN).await?) }).await;
-        let follow = async {
-            client.query(&self.follow, &[&size, &root]).await?;
-            Ok(())
-        };
-        self.send(vec![begin, Sent::now(follow).await], &statements).await
-    }
-
-    /// Sends what writes a group after what was sent already, and `COMMIT`, and waits for all of it.
-    async fn send<'a>(
-        &'a self,
-        mut writes: Vec<Sent<'a>>,
-        statements: &'a [append::Statement],
-    ) -> Result<(), CommitError> {
-        let client = self.client();
-        for statement in statements {
+        let mut writes = Vec::with_capacity(statements.len() + 2);
+        match lock {
+            Lock::Held => self.waits(),
+            Lock::Taken => {
+                self.round_trips.store(1, Ordering::Relaxed);
+                writes.push(Sent::now(async { Ok(client.batch_execute(BEGIN).await?) }).await);
+                let follow = async {
+                    client.query(&self.follow, &[&size, &root]).await?;
+                    Ok(())
+                };
+                writes.push(Sent::now(follow).await);
+            }
+        }
+        for statement in &statements {
             let write = self.write(statement).map_err(CommitError::NotCommitted)?;
             writes.push(Sent::now(write).await);
         }

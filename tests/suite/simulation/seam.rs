@@ -17,7 +17,7 @@ use store::register::{Epoch, RegisterError, RegisterState};
 use store::rows::Rows;
 use store::session::News;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
-use store::writer::{CommitError, Opened};
+use store::writer::{CommitError, Lock, Opened};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -209,44 +209,34 @@ impl Appender for Connection {
     fn commit<'a>(
         &'a self,
         rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
+        (before, after): (&'a Head, &'a Head),
+        lock: Lock,
         tell: bool,
     ) -> Later<'a, Result<(), CommitError>> {
         Box::pin(async move {
             let envelopes = rows.envelopes();
             assert_eq!(before.size + envelopes.len() as u64, after.size);
+            if lock == Lock::Taken {
+                // Its connection may break while it is on its way: it arrives later, or never.
+                if let Err(error) = self.trip().await {
+                    let arrives = {
+                        let choices = &mut self.seen.outside.lock().choices;
+                        (choices.below(2) == 0).then(|| Duration::from_millis(choices.below(3000)))
+                    };
+                    if let Some(later) = arrives {
+                        let records = envelopes.into_iter().map(verified).collect();
+                        self.with(|server| server.late.push((Instant::now() + later, before.root, records)));
+                    }
+                    return Err(CommitError::Unknown(error));
+                }
+                self.take_lock().await.map_err(CommitError::Unknown)?;
+                if self.with(|server| server.head != *before) {
+                    self.give_lock();
+                    return Err(CommitError::Moved);
+                }
+            }
             assert_eq!(self.with(|server| server.head.size), before.size, "a position is written twice");
             self.commit(envelopes, tell).await
-        })
-    }
-
-    fn append<'a>(
-        &'a self,
-        rows: Rows,
-        before: &'a Head,
-        after: &'a Head,
-        tell: bool,
-    ) -> Later<'a, Result<(), CommitError>> {
-        Box::pin(async move {
-            // Its connection may break while it is on its way: it arrives later, or never.
-            if let Err(error) = self.trip().await {
-                let arrives = {
-                    let choices = &mut self.seen.outside.lock().choices;
-                    (choices.below(2) == 0).then(|| Duration::from_millis(choices.below(3000)))
-                };
-                if let Some(later) = arrives {
-                    let records = rows.envelopes().into_iter().map(verified).collect();
-                    self.with(|server| server.late.push((Instant::now() + later, before.root, records)));
-                }
-                return Err(CommitError::Unknown(error));
-            }
-            self.take_lock().await.map_err(CommitError::Unknown)?;
-            if self.with(|server| server.head != *before) {
-                self.give_lock();
-                return Err(CommitError::Moved);
-            }
-            Appender::commit(self, rows, before, after, tell).await
         })
     }
 }

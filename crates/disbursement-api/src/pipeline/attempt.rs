@@ -23,7 +23,7 @@ use store::log::Head;
 use store::register::Epoch;
 use store::rows::Rows;
 use store::storage::{Appender, Storage};
-use store::writer::{CommitError, Opened};
+use store::writer::{CommitError, Lock, Opened};
 
 use super::clock::{Confirmed, group_time};
 use super::draft::{Draft, Progress, Unit, has_keys_of};
@@ -366,17 +366,13 @@ pub(super) async fn write(
     shared: &Shared,
     connection: &dyn Appender,
     decided: Decided,
-    is_locked: bool,
+    lock: Lock,
 ) -> Result<Appended, Failed> {
     let Decided { rows, before, after, answers, has_more, warm } = decided;
     let signatures = rows.signatures();
     // The publisher of this process is told without the database.
     let tell = !*shared.publishes.borrow();
-    let written = if is_locked {
-        connection.commit(rows, &before, &after, tell)
-    } else {
-        connection.append(rows, &before, &after, tell)
-    };
+    let written = connection.commit(rows, (&before, &after), lock, tell);
     match shared.metrics.timed(Stage::Commit, written).await {
         Ok(()) => {
             shared.metrics.committed(after.size);
@@ -385,11 +381,11 @@ pub(super) async fn write(
         }
         Err(CommitError::NotCommitted(error)) => Err(failed(error)),
         // Whoever holds the lock is not overtaken by another group.
-        Err(CommitError::Moved) if is_locked => Err(Failed::Lost),
+        Err(CommitError::Moved) if lock == Lock::Held => Err(Failed::Lost),
         Err(CommitError::Moved) => Err(Failed::Moved),
         Err(CommitError::Unknown(error)) => {
             tracing::warn!(%error, first = before.size, "whether a group was committed is not known");
-            Err(Failed::Doubt(Doubt { first: before.size, signatures, answers, is_locked }))
+            Err(Failed::Doubt(Doubt { first: before.size, signatures, answers, lock }))
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use store::register::{Epoch, RegisterState};
 use store::storage::Appender;
+use store::writer::Lock;
 use store::{Fault, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -74,8 +75,8 @@ pub(super) struct Doubt {
     /// Of all its records.
     pub signatures: Vec<Vec<u8>>,
     pub answers: Vec<Vec<Outcome>>,
-    /// Whether its connection held the head's lock. Otherwise it may still come, as long as the log ends where it began.
-    pub is_locked: bool,
+    /// Where its connection had still to take the head's lock, it may come yet, as long as the log ends where it began.
+    pub lock: Lock,
 }
 
 impl Writer {
@@ -226,7 +227,7 @@ impl Writer {
         let opened = self.open(&jobs, false).instrument(observed.span.clone()).await;
         match opened {
             Ok((connection, Opening::Decided(decided))) => {
-                self.write(jobs, connection, *decided, (true, 0), observed);
+                self.write(jobs, connection, *decided, (Lock::Held, 0), observed);
             }
             Ok((connection, Opening::Nothing(answers))) => {
                 observed.end(&self.shared, Ok(false), connection.round_trips());
@@ -252,7 +253,7 @@ impl Writer {
         let observed = Observed::begin(&jobs);
         match closed.opening {
             Opening::Decided(decided) => {
-                self.write(jobs, connection, *decided, (false, closed.trips), observed)
+                self.write(jobs, connection, *decided, (Lock::Taken, closed.trips), observed)
             }
             Opening::Nothing(answers) => {
                 observed.end(&self.shared, Ok(false), closed.trips);
@@ -268,7 +269,7 @@ impl Writer {
         jobs: Vec<Job>,
         connection: Box<dyn Appender>,
         mut decided: Decided,
-        (is_locked, trips): (bool, u32),
+        (lock, trips): (Lock, u32),
         observed: Observed,
     ) {
         let shared = Arc::clone(&self.shared);
@@ -276,7 +277,7 @@ impl Writer {
         let (warm, epoch) = (decided.warm.take(), connection.epoch().clone());
         let span = observed.span.clone();
         let task = async move {
-            let result = write(&shared, &*connection, decided, is_locked).await;
+            let result = write(&shared, &*connection, decided, lock).await;
             (connection, result)
         };
         let task = tokio::spawn(task.instrument(span));
@@ -375,7 +376,7 @@ impl Writer {
             attempt = match doubt {
                 None => self.attempt(jobs, must_write).await,
                 Some(open) => {
-                    must_write |= !open.is_locked;
+                    must_write |= open.lock == Lock::Taken;
                     match self.resolve(open).await {
                         Ok(Some(answers)) => Ok(answers),
                         Ok(None) => self.attempt(jobs, must_write).await,
@@ -483,7 +484,7 @@ impl Writer {
                 return Ok(Appended { answers, is_written: false, has_more: false, warm: None });
             }
         };
-        let result = write(&self.shared, &*connection, *decided, true).await;
+        let result = write(&self.shared, &*connection, *decided, Lock::Held).await;
         *trips = connection.round_trips();
         self.put_back(connection, &result).await;
         result

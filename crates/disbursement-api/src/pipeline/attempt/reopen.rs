@@ -22,7 +22,7 @@ use store::Databases;
 use store::log::{self, SignedHead};
 use store::register::{Register, RegisterState};
 use store::storage;
-use store::writer::Opened;
+use store::writer::{Lock, Opened};
 use tokio::sync::{Notify, watch};
 use translog::checkpoint::Checkpoint;
 
@@ -307,7 +307,7 @@ impl Attempt<'_, '_> {
             return Err(NotReopened::Refused { digest, refusal });
         }
         let (rows, after, _) = draft.finish();
-        connection.commit(rows, &head, &after, false).await.map_err(|error| {
+        connection.commit(rows, (&head, &after), Lock::Held, false).await.map_err(|error| {
             tracing::error!(%error, "the group was not, or perhaps not, committed: reopen again, which is safe");
             NotReopened::Failed(Failed::Stop(Unavailable::Unknown))
         })
