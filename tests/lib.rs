@@ -11,4 +11,5 @@ pub mod people;
 pub mod proxy;
 pub mod replay;
 pub mod service;
+pub mod wait;
 pub mod world;

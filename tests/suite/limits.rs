@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disbursement_api::app;
 use disbursement_api::limits::HttpLimits;
@@ -21,10 +21,8 @@ use tests::binary::{root, safeconduct};
 use tests::cluster::scratch;
 use tests::http::submission;
 use tests::service::Service;
+use tests::wait::until;
 use tests::world::{Answer, Desk, World, clearance, id, opening, post_raw};
-
-/// How long something may take to come about, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Another service of a world's ledger, with other limits of its interface.
 fn service(world: &World, settings: Settings, adjust: impl FnOnce(&mut HttpLimits)) -> Service {
@@ -54,15 +52,6 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.text);
     let waits = matches!(status, 429 | 503).then_some("1");
     assert_eq!(answer.headers.get("retry-after").map(String::as_str), waits, "{}", answer.text);
-}
-
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not come about");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn address(service: &Service) -> SocketAddr {

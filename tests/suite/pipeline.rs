@@ -8,8 +8,6 @@ mod lapses;
 mod publishing;
 mod trouble;
 
-use std::time::{Duration, Instant};
-
 use records::assets::BankOpening;
 use records::{Basis, Body, Verified};
 use tests::world::{Answer, Desk, World, id};
@@ -56,15 +54,6 @@ fn codes(answer: &Answer) -> Vec<&str> {
 #[track_caller]
 fn unavailable(answer: &Answer, code: &str) {
     assert_eq!((answer.status, answer.code()), (503, code), "{}", answer.text);
-}
-
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not come about");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// How many records the log has.

@@ -6,28 +6,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use store::embedded::find_server;
 use store::{Databases, Transport, migrate};
 use tests::binary::root;
 use tests::cluster::{pool_sizes, runtime, scratch};
-
-/// Whatever is waited for, on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Waits for something.
-#[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not come about");
-        thread::sleep(PAUSE);
-    }
-}
+use tests::wait::until;
 
 /// The document's block of commands under a heading.
 pub fn commands(heading: &str) -> String {

@@ -57,18 +57,18 @@ fn only_the_server_that_the_url_means_is_spoken_to() {
         ));
     };
     access("hostssl", "trust");
-    super::ground::until("a refusal", || refusal(&transport, &good).is_some());
+    tests::wait::until("a refusal", || refusal(&transport, &good).is_some());
     refused(&transport, &good, "server did not use channel binding");
     access("hostssl", "password");
     refused(&transport, &good, "server did not use channel binding");
     // In plain text only where that was said.
     access("host", "scram-sha-256");
-    super::ground::until("plain text", || refusal(&Transport::PlainText, &good).is_none());
+    tests::wait::until("plain text", || refusal(&Transport::PlainText, &good).is_none());
     let demanded = format!("{good}?sslmode=require");
     let both = Databases::new(&Transport::PlainText, |_| demanded.parse().unwrap(), pool_sizes());
     assert!(matches!(both, Err(PoolsError::Transport(TransportError::TlsDemanded))));
     pair.a.sh("echo 'ssl = off' >>\"$DATA/ledger.conf\"; pg_ctl -D \"$DATA\" reload");
-    super::ground::until("a server without TLS", || refusal(&transport, &good).is_some());
+    tests::wait::until("a server without TLS", || refusal(&transport, &good).is_some());
     refused(&transport, &good, "does not support TLS");
 }
 

@@ -19,11 +19,12 @@ use tests::binary::safeconduct;
 use tests::cluster::{runtime, say, scratch};
 use tests::people::Person;
 use tests::service::{Clock, Service, ledger_keys, register as register_path};
+use tests::wait::{LIMIT, until};
 use tests::world::{Answer, Desk, opening, policy, try_get_from, try_post_to};
 
 use crate::evidence::{Heads, Log, verified};
 
-use super::ground::{LIMIT, Pair, Server, free_port, until, url};
+use super::ground::{Pair, Server, free_port, url};
 
 const PASSPHRASE: &str = "only for this test";
 const CLIENTS: usize = 3;
@@ -146,6 +147,22 @@ impl Seen {
         }
     }
 
+    /// Under the load of some clients; what happens meanwhile can wait for so many more receipts.
+    fn under_load(&self, desk: &Desk, happens: impl FnOnce(&dyn Fn(usize))) {
+        let basis = desk.basis();
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..CLIENTS).map(|number| scope.spawn(move || self.load(desk, basis, number))).collect();
+            happens(&|count| {
+                let before = self.count();
+                until("further receipts", || {
+                    self.count() >= before + count || threads.iter().any(|thread| thread.is_finished())
+                });
+            });
+            self.is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
     /// Compares everything that there is with everything that was promised.
     fn check(&self, desk: &Desk) -> Log {
         let bundle = desk.bundle();
@@ -178,20 +195,8 @@ fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_
     let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
     desk.found(policy());
     desk.offer();
-    let (basis, seen) = (desk.basis(), Seen::default());
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (desk, seen) = (&desk, &seen);
-                scope.spawn(move || seen.load(desk, basis, number))
-            })
-            .collect();
-        let more = |count: usize| {
-            let before = seen.count();
-            until("further receipts", || {
-                seen.count() >= before + count || threads.iter().any(|thread| thread.is_finished())
-            });
-        };
+    let seen = Seen::default();
+    seen.under_load(&desk, |more| {
         more(20);
         pair.a.kill();
         // Nobody knows yet what became of what was under way.
@@ -204,7 +209,6 @@ fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_
         let after = promoted.elapsed();
         say(&format!("{before} accepted; promoted in {ready:?}, the next answer after {after:?}"));
         more(20);
-        seen.is_over.store(true, Ordering::Relaxed);
     });
     let log = seen.check(&desk);
     say(&format!("{} accepted, {} records", seen.count(), log.digests.len()));
@@ -295,20 +299,8 @@ fn a_primary_that_hangs_is_left_for_the_newer_one_and_stays_left() {
     let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
     desk.found(policy());
     desk.offer();
-    let (basis, seen) = (desk.basis(), Seen::default());
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| {
-                let (desk, seen) = (&desk, &seen);
-                scope.spawn(move || seen.load(desk, basis, number))
-            })
-            .collect();
-        let more = |count: usize| {
-            let before = seen.count();
-            until("further receipts", || {
-                seen.count() >= before + count || threads.iter().any(|thread| thread.is_finished())
-            });
-        };
+    let seen = Seen::default();
+    seen.under_load(&desk, |more| {
         more(20);
         let frozen = pair.a.freeze();
         let promoted = Instant::now();
@@ -334,7 +326,6 @@ fn a_primary_that_hangs_is_left_for_the_newer_one_and_stays_left() {
             .psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'safeconduct%'");
         more(20);
         assert_eq!(trace(&pair.a), old);
-        seen.is_over.store(true, Ordering::Relaxed);
     });
     // Whatever it holds that was signed is of the one log.
     for note in pair.a.psql("SELECT replace(note, E'\\n', '|') FROM checkpoints").lines() {

@@ -9,11 +9,12 @@ use signing::digest::Digest;
 use store::register;
 use tests::cluster::{runtime, say};
 use tests::service::{Clock, Service, register as register_path};
+use tests::wait::until;
 use tests::world::{Desk, opening, policy};
 
 use crate::evidence::{Log, verified};
 
-use super::ground::{Pair, until};
+use super::ground::Pair;
 
 #[test]
 fn a_head_that_no_standby_has_is_never_signed() {

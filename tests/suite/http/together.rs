@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disbursement_api::pipeline::Settings;
 use records::Body;
 use tests::people::Person;
 use tests::service::Service;
+use tests::wait::until;
 use tests::world::{Answer, Desk, World, nonce};
-
-/// How long something may take to come about, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
 
 const CASES: usize = 4;
 
@@ -87,15 +85,6 @@ fn counted(questions: &[Asked]) -> BTreeMap<String, i64> {
     let mut lines = BTreeMap::new();
     questions.iter().for_each(|asked| *lines.entry(line(asked)).or_default() += 1);
     lines
-}
-
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} does not come about");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn is_held_up(world: &World) -> bool {

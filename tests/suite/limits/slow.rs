@@ -8,11 +8,12 @@ use std::time::Duration;
 use disbursement_api::pipeline::Settings;
 use tests::cluster::runtime;
 use tests::http::submission;
+use tests::wait::{LIMIT, until};
 use tests::world::{World, get_unsigned, post_raw};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use super::{LIMIT, address, assert_refused, bank, service, until};
+use super::{address, assert_refused, bank, service};
 
 const SHORT: Duration = Duration::from_millis(500);
 

@@ -8,9 +8,10 @@ use records::disbursements::Request;
 use records::governance::Policy;
 use records::scalar::Integer;
 use tests::replay::prove;
+use tests::wait::until;
 use tests::world::{World, policy};
 
-use super::{codes, furnish, post, requests, size, until};
+use super::{codes, furnish, post, requests, size};
 
 const DAY_S: i64 = 24 * 3600;
 

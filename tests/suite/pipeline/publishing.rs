@@ -11,11 +11,12 @@ use store::{hashes, log};
 use tests::cluster::{runtime, say};
 use tests::replay::prove;
 use tests::service::Service;
+use tests::wait::until;
 use tests::world::{World, policy};
 use translog::proof::{verify_consistency, verify_inclusion};
 use translog::tree::{Frontier, leaf_hash};
 
-use super::{bank, post, size, unavailable, until};
+use super::{bank, post, size, unavailable};
 
 /// Settings under which nobody waits long for a receipt.
 fn hasty() -> Settings {
