@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
@@ -77,7 +78,7 @@ const SLOT: usize = 8192;
 /// Whoever reads while two writes go by may find neither slot whole; not several times in a row.
 const TRIES: u32 = 5;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     /// Goes up by one with each write; even ones are in the first slot.
@@ -115,12 +116,12 @@ impl Stored {
 
 /// Reads the register at `path`, which need not be ours: `None` if there is no such file.
 pub fn read(path: &Path) -> Result<Option<RegisterState>, RegisterError> {
-    Ok(newest(path)?.map(|stored| stored.state))
+    RegisterFile::new(path.to_owned()).read()
 }
 
 /// What a register's bytes say, or in which way they are damaged.
 pub fn parse(bytes: &[u8]) -> Result<RegisterState, &'static str> {
-    newest_in(bytes).map(|stored| stored.state)
+    newest_in(bytes, &mut Default::default()).map(|stored| stored.state)
 }
 
 /// The bytes of a file that is made anew.
@@ -130,36 +131,72 @@ pub fn encode(state: &RegisterState) -> io::Result<Vec<u8>> {
     Ok([first?, second?].concat())
 }
 
-/// What is newest in the file.
-fn newest(path: &Path) -> Result<Option<Stored>, RegisterError> {
-    let mut tries = TRIES;
-    loop {
-        tries -= 1;
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_at("read", path)(error)),
-        };
-        match newest_in(&bytes) {
-            Ok(newest) => return Ok(Some(newest)),
-            Err(reason) if tries == 0 => {
-                return Err(RegisterError::Damaged { path: path.to_owned(), reason: reason.to_owned() });
+/// A slot's bytes, and what they hold.
+type Slot = (Vec<u8>, Option<Stored>);
+
+/// The register's file, which is read again and again: a slot whose bytes are the same is not parsed again.
+#[derive(Debug)]
+pub struct RegisterFile {
+    path: PathBuf,
+    slots: Mutex<[Slot; 2]>,
+}
+
+impl RegisterFile {
+    /// The one at this path.
+    pub fn new(path: PathBuf) -> RegisterFile {
+        RegisterFile { path, slots: Mutex::default() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds: `None` if there is no such file.
+    pub fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
+        Ok(self.newest()?.map(|stored| stored.state))
+    }
+
+    /// What is newest in the file.
+    fn newest(&self) -> Result<Option<Stored>, RegisterError> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let bytes = match fs::read(&self.path) {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(io_at("read", &self.path)(error)),
+            };
+            match newest_in(&bytes, &mut slots) {
+                Ok(newest) => return Ok(Some(newest)),
+                Err(reason) if tries == 0 => {
+                    let (path, reason) = (self.path.clone(), reason.to_owned());
+                    return Err(RegisterError::Damaged { path, reason });
+                }
+                Err(_) => {}
             }
-            Err(_) => {}
         }
     }
 }
 
-/// The newer of the slots that are whole: the other may be one that a crash left half written.
-fn newest_in(bytes: &[u8]) -> Result<Stored, &'static str> {
+/// The newer of the slots that are whole: the other may be one that a crash left half written. `known` is what slots held
+/// before.
+fn newest_in(bytes: &[u8], known: &mut [Slot; 2]) -> Result<Stored, &'static str> {
     if bytes.len() != 2 * SLOT {
         return Err("it has not the size of two slots");
     }
-    let slots = bytes.chunks(SLOT).enumerate();
+    for (slot, known) in bytes.chunks(SLOT).zip(known.iter_mut()) {
+        if known.0 != slot {
+            *known = (slot.to_vec(), Stored::decode(slot));
+        }
+    }
     // A slot that stands in the other's place was copied there.
-    let whole =
-        slots.filter_map(|(place, slot)| Stored::decode(slot).filter(|stored| slot_of(stored) == place));
-    whole.max_by_key(|stored| stored.sequence).ok_or("neither slot is whole")
+    let whole = known
+        .iter()
+        .enumerate()
+        .filter_map(|(place, (_, stored))| stored.as_ref().filter(|stored| slot_of(stored) == place));
+    whole.max_by_key(|stored| stored.sequence).cloned().ok_or("neither slot is whole")
 }
 
 /// The place of a write among the slots.
@@ -170,7 +207,7 @@ fn slot_of(stored: &Stored) -> usize {
 /// The register, held: as long as this lives, no other process can write it.
 #[derive(Debug)]
 pub struct Register {
-    path: PathBuf,
+    file: RegisterFile,
     /// Whether the newest slot is known to be on disk: not after a write that failed, nor after those of another process.
     is_synced: AtomicBool,
     _lock: File,
@@ -183,7 +220,10 @@ impl Register {
         let lock = File::options().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(io_at("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Register { path: path.to_owned(), is_synced: AtomicBool::new(false), _lock: lock }),
+            Ok(()) => {
+                let file = RegisterFile::new(path.to_owned());
+                Ok(Register { file, is_synced: AtomicBool::new(false), _lock: lock })
+            }
             Err(TryLockError::WouldBlock) => Err(RegisterError::Held(path.to_owned())),
             Err(TryLockError::Error(error)) => Err(io_at("lock", &lock_path)(error)),
         }
@@ -191,26 +231,26 @@ impl Register {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// What it holds: `None` before the first write. It need not be on disk before it was [written](Register::write) once more.
     pub fn read(&self) -> Result<Option<RegisterState>, RegisterError> {
-        read(&self.path)
+        self.file.read()
     }
 
     /// Replaces what it holds. On disk when this returns; after an error, either the old state or the new one is read, and
     /// the old one may be on disk all the same. Where it holds this state already, this sees to it that it is on disk.
     pub fn write(&self, state: &RegisterState) -> Result<(), RegisterError> {
         let was_synced = self.is_synced.swap(false, Relaxed);
-        let before = match newest(&self.path) {
+        let before = match self.file.newest() {
             Ok(before) => before,
             // Who writes over a damaged one has read it, and knows.
             Err(RegisterError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
         let Some(before) = before else {
-            self.create(state).map_err(io_at("create", &self.path))?;
+            self.create(state).map_err(io_at("create", self.path()))?;
             self.is_synced.store(true, Relaxed);
             return Ok(());
         };
@@ -226,30 +266,30 @@ impl Register {
             }
             Ok(())
         };
-        write().map_err(io_at("write", &self.path))?;
+        write().map_err(io_at("write", self.path()))?;
         self.is_synced.store(true, Relaxed);
         Ok(())
     }
 
     /// Writes a slot in place.
     fn put(&self, stored: &Stored) -> io::Result<()> {
-        let file = File::options().write(true).open(&self.path)?;
+        let file = File::options().write(true).open(self.path())?;
         file.write_all_at(&stored.encode()?, (slot_of(stored) * SLOT) as u64)?;
         file.sync_data()
     }
 
     /// Both slots of a file that appears as a whole, or not at all.
     fn create(&self, state: &RegisterState) -> io::Result<()> {
-        let temporary = with_suffix(&self.path, ".new");
+        let temporary = with_suffix(self.path(), ".new");
         let file = File::create(&temporary)?;
         file.write_all_at(&encode(state)?, 0)?;
         file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
+        fs::rename(&temporary, self.path())?;
         self.sync_directory()
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = self.path().parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 }

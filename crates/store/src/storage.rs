@@ -21,7 +21,7 @@ use crate::follower;
 use crate::load::{self, Loaded, Loader};
 use crate::log::{self, Head, SignedHead, StoredTile};
 use crate::pool::Databases;
-use crate::register::{self, Epoch, Register, RegisterError, RegisterState};
+use crate::register::{Epoch, Register, RegisterError, RegisterFile, RegisterState};
 use crate::rows::Rows;
 use crate::session::{News, Session};
 use crate::writer::{CommitError, Lock, Opened, Writer};
@@ -117,13 +117,13 @@ pub trait Held: Send {
 #[derive(Debug)]
 pub struct Stored {
     databases: Databases,
-    register: PathBuf,
+    register: RegisterFile,
 }
 
 impl Stored {
     /// The database of a ledger, and the path of its register.
     pub fn new(databases: Databases, register: PathBuf) -> Stored {
-        Stored { databases, register }
+        Stored { databases, register: RegisterFile::new(register) }
     }
 }
 
@@ -152,11 +152,11 @@ impl Storage for Stored {
     }
 
     fn register(&self) -> Result<Option<RegisterState>, RegisterError> {
-        register::read(&self.register)
+        self.register.read()
     }
 
     fn hold_register(&self) -> Result<Box<dyn Held>, RegisterError> {
-        Ok(Box::new(Arc::new(Register::open(&self.register)?)))
+        Ok(Box::new(Arc::new(Register::open(self.register.path())?)))
     }
 }
 
