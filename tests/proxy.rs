@@ -1,5 +1,5 @@
-//! Stands between a process and PostgreSQL: counts the writer's round trips and breaks connections on demand, at a commit
-//! or in the middle of any message.
+//! Stands between a process and PostgreSQL: counts the round trips of groups, and breaks connections on demand, where a group is
+//! committed or in the middle of any message.
 //!
 //! A client that pipelines sends its statements without waiting. The proxy holds back what it reads for a moment, so that all
 //! that is sent without waiting for an answer goes on as one burst: the bursts are the round trips.
@@ -17,7 +17,7 @@ use crate::cluster::{cluster, runtime, scratch};
 /// Longer than a client takes between two statements that it does not wait between.
 const HOLD: Duration = Duration::from_millis(15);
 
-/// When the writer's connection breaks: at its next `COMMIT`.
+/// When the writer's connection breaks: at the next group that it commits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Break {
     /// Before the server sees it.
@@ -44,6 +44,7 @@ struct State {
     bursts: AtomicU64,
     statements: AtomicU64,
     is_closed: AtomicBool,
+    is_frozen: AtomicBool,
 }
 
 /// The proxy.
@@ -78,7 +79,7 @@ impl Proxy {
         &self.dir
     }
 
-    /// Breaks the writer's connection at its next commit.
+    /// Breaks the writer's connection where it commits the next group.
     pub fn break_at(&self, point: Break) {
         *self.state.breaks.lock().expect("no panic elsewhere") = Some(point);
     }
@@ -109,7 +110,12 @@ impl Proxy {
         self.state.is_closed.store(is_closed, Ordering::SeqCst);
     }
 
-    /// The round trips and statements of writers so far.
+    /// Whether nothing goes on of what is sent on connections that load what groups need and do not append them. They stay open.
+    pub fn freeze_looks(&self, is_frozen: bool) {
+        self.state.is_frozen.store(is_frozen, Ordering::SeqCst);
+    }
+
+    /// The round trips and statements so far of connections that load what groups need, or append them.
     pub fn counted(&self) -> (u64, u64) {
         (self.state.bursts.load(Ordering::SeqCst), self.state.statements.load(Ordering::SeqCst))
     }
@@ -180,15 +186,49 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// The statements in whole messages of a client: `Execute` and `Query`.
-fn statements(bytes: &[u8]) -> u64 {
-    let (mut count, mut rest) = (0, bytes);
+/// Whole messages of a client: the kind of each, and its body.
+fn messages(bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let (mut found, mut rest) = (vec![], bytes);
     while let [kind, a, b, c, d, ..] = rest {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-        count += u64::from(matches!(kind, b'E' | b'Q'));
+        found.push((*kind, rest.get(5..=length).unwrap_or_default()));
         rest = rest.get(length + 1..).unwrap_or_default();
     }
-    count
+    found
+}
+
+/// What a client's messages are about.
+#[derive(Default)]
+struct Client {
+    /// Whether it loads what groups need, or appends them.
+    is_counted: bool,
+    /// What it calls the statement that appends a group.
+    append: Option<Vec<u8>>,
+}
+
+impl Client {
+    /// Follows a burst; whether it commits a group.
+    fn follow(&mut self, burst: &[u8]) -> bool {
+        let mut commits = false;
+        for (kind, body) in messages(burst) {
+            let mut parts = body.split(|byte| *byte == 0);
+            let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            match kind {
+                // A name, and the statement.
+                b'P' => {
+                    self.is_counted |=
+                        contains(second, b"append_group(") || contains(second, b"array_agg(key)");
+                    if contains(second, b"append_group(") {
+                        self.append = Some(first.to_vec());
+                    }
+                }
+                // A portal, and the statement's name.
+                b'B' => commits |= self.append.as_deref() == Some(second),
+                _ => {}
+            }
+        }
+        commits
+    }
 }
 
 async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
@@ -212,7 +252,7 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
             }
         }
     });
-    let mut is_writer = false;
+    let mut followed = Client::default();
     let mut stream = Messages::new(Way::ToServer);
     let mut buffer = vec![0; 1 << 20];
     while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
@@ -220,16 +260,18 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
         while let Ok(Ok(more @ 1..)) = tokio::time::timeout(HOLD, from_client.read(&mut buffer)).await {
             burst.extend_from_slice(&buffer[..more]);
         }
-        is_writer |= contains(&burst, b"FROM head FOR UPDATE");
-        if is_writer {
+        let commits = followed.follow(&burst);
+        if followed.is_counted {
+            // `Execute` and `Query`.
+            let statements = messages(&burst).iter().filter(|(kind, _)| matches!(kind, b'E' | b'Q')).count();
             state.bursts.fetch_add(1, Ordering::SeqCst);
-            state.statements.fetch_add(statements(&burst), Ordering::SeqCst);
+            state.statements.fetch_add(statements as u64, Ordering::SeqCst);
         }
-        let point = if is_writer && contains(&burst, b"COMMIT\0") {
-            state.breaks.lock().expect("no panic elsewhere").take()
-        } else {
-            None
-        };
+        let is_look = followed.is_counted && followed.append.is_none();
+        while is_look && state.is_frozen.load(Ordering::SeqCst) {
+            tokio::time::sleep(HOLD).await;
+        }
+        let point = if commits { state.breaks.lock().expect("no panic elsewhere").take() } else { None };
         if point == Some(Break::BeforeCommit) {
             break;
         }

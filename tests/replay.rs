@@ -58,7 +58,9 @@ async fn replayed(world: &World, keys: &[PublicKey]) -> State {
     assert_eq!(sorted(entities), sorted(stored));
     let sql = "SELECT account, fund, currency, amount::text, held::text FROM balances";
     let rows = client.query(sql, &[]).await.expect("balances");
-    let stored = rows.iter().map(|row| load::balance(row).expect("a balance"));
+    let stored = rows
+        .iter()
+        .map(|row| load::balance([0, 1, 2, 3, 4].map(|column| row.get(column))).expect("a balance"));
     let stored =
         stored.map(|(key, balance)| (Key::Balance(key).to_string(), Entity::Balance(balance).to_json()));
     assert_eq!(sorted(balances), sorted(stored.collect()));

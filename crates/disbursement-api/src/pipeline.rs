@@ -1,22 +1,23 @@
 //! The posting pipeline: the one way in which the log grows.
 //!
 //! Whoever calls [`Pipeline::submit`] has its envelopes parsed and their signatures verified on all cores, outside any
-//! transaction, and then waits. One task, the writer, takes what has arrived as a *group*, up to a limit, and in one
-//! transaction locks the head row, loads entities, decides and applies in memory, signs entries, writes everything and
-//! commits. The publisher (`crate::publisher`) signs the head afterwards; a caller is answered when a stored checkpoint
+//! transaction, and then waits. One task, the writer, takes what has arrived as a *group*, up to a limit, loads entities,
+//! decides and applies in memory, signs entries, and writes everything by one statement. The publisher
+//! (`crate::publisher`) signs the head afterwards; a caller is answered when a stored checkpoint
 //! covers its records, or after [`Settings::receipt_wait`] without one.
 //!
-//! **Ahead.** While a group is written, the next one is decided on the state after it, and then appended in one round trip, on
-//! condition that the log still ends there (`docs/decisions/0019-deciding-ahead.md`). What follows is how it goes otherwise.
+//! **Ahead.** A group is decided on the state after the last one, which the writer keeps, or after the one that is being written;
+//! it is appended on condition that the log still ends there (`docs/decisions/0019-deciding-ahead.md`). Where that cannot be,
+//! or fails, it is decided again while the head row is locked.
 //!
-//! **Round trips.** A group takes two: `BEGIN`, the head's lock, what has to lapse and the keys that its records are known
-//! to need; then every write and `COMMIT`. So does a request, or an approval that is the first. Where a guard asks
+//! **Round trips.** A group takes two: what has to lapse and the keys that its records are known to need; then the statement
+//! that writes it. Under the lock, `BEGIN` and the lock go with the first, and `COMMIT` with the second. Where a guard asks
 //! for more (balances, whose accounts depend on what was loaded; the principals behind earlier approvals), the missing keys of *all* remaining records are loaded in one more
 //! round trip, and no record waits for more than three loads. A lapse, and a record that needs what an earlier one of its
-//! own group brings about, can add a round. A group in which nothing was accepted ends with a rollback.
+//! own group brings about, can add a round. A group in which nothing was accepted writes nothing.
 //!
 //! **What is kept.** After a commit the writer keeps the state as far as it knows it, and the next group loads only what that
-//! lacks. It is used only where the locked head is the very head of that commit: then nobody has appended since, and what
+//! lacks. It is used only where the head is the very head of that commit: then nobody has appended since, and what
 //! was loaded or applied still holds. A group that fails, is in doubt or writes nothing leaves nothing.
 //!
 //! **Limits.** At most [`Settings::queue_limit`] instructions wait or are being written; what comes above is refused at once
@@ -26,12 +27,12 @@
 //! whose share is used up already is refused by the key that it names, unverified, and charged to nobody. A list is verified
 //! on the threads for blocking work, two at a time; single instructions do not wait for that. A group takes submissions as long as together they have at most
 //! [`Settings::group_limit`] instructions; a submission is never split, and one alone may have up to the queue's limit. So
-//! a group is bounded, and each table takes one statement for it.
+//! a group is bounded.
 //!
 //! **No deadlock.** A transaction's first lock is the head row, always, and it is kept until the end; within a process there
 //! is one writer. No two writers ever hold anything else at once.
 //!
-//! **Uncertainty.** A connection that is lost before `COMMIT` was sent changes nothing: the group is decided again on a new
+//! **Uncertainty.** A connection that is lost before a group was sent changes nothing: it is decided again on a new
 //! one. One that is lost afterwards leaves it open whether the group is in the log; the head is locked and read on a new
 //! connection, which waits for the server to be done with the old one, and all of the group's records are looked up. What a
 //! caller sends again is answered with its first position, so both are safe to repeat. A wait for a standby that was cancelled

@@ -7,10 +7,10 @@
 //!    frontier, and compares the root with the head's;
 //! 2. stores the tiles that became complete, each checked against the frontier;
 //! 3. makes the checkpoint and writes it, with the head, into the register, which is on disk before
-//! 4. the checkpoint is stored, and everybody is told.
+//! 4. the checkpoint is stored, and whoever waits for it is told; other processes look for it.
 //!
-//! Before it writes the register, it makes sure that the head is on a standby too, where the server waits for one: a head that
-//! a failover takes back would fork the log (`docs/decisions/0010-failover.md`).
+//! A new head is read together with a commit that waits for a standby, where the server waits for one: a head that a failover
+//! takes back would fork the log (`docs/decisions/0010-failover.md`).
 //!
 //! So a checkpoint leaves this task only when the register remembers it, and the register never goes back: there are never
 //! two signed heads of one size. A crash between 3 and 4 is repaired at the next start, from the register. A head that does
@@ -24,7 +24,6 @@ use std::time::Duration;
 use signing::digest::Digest;
 use store::log::{Head, SignedHead};
 use store::register::{Epoch, RegisterError, RegisterState};
-use store::session::News;
 use store::storage::{Follower, Held};
 use store::{Databases, Fault, StoreError};
 use tokio::sync::{Notify, watch};
@@ -36,6 +35,10 @@ use tail::Tail;
 
 /// A publisher is told of new heads; it looks all the same, as a notification can be lost with its connection.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A process that does not publish looks for the checkpoint of what it has written after this, and then after twice as long,
+/// up to [`Settings::poll`](crate::pipeline::Settings::poll).
+const SOON: Duration = Duration::from_millis(10);
 
 /// How old a connection gets. One to a primary that was replaced may stay open as long as that server runs, and nothing
 /// that is heard on it tells of the new one.
@@ -103,7 +106,7 @@ impl Publisher {
     }
 
     pub(crate) async fn run(mut self) {
-        let (mut tries, mut is_alone) = (0, false);
+        let (mut tries, mut is_alone, mut look) = (0, false, SOON);
         loop {
             // Looked at before the turn: what was written before the writer finished is published by it.
             let is_last = is_alone || *self.finished.borrow();
@@ -130,7 +133,7 @@ impl Publisher {
             if is_last && (is_done || tries >= LAST_TRIES || self.shared.is_gone()) {
                 break;
             }
-            let pause = if is_done && self.register.is_none() { self.shared.settings.poll } else { LOOK };
+            let pause = if is_done && self.register.is_none() { look } else { LOOK };
             let heard =
                 self.session.as_ref().map_or_else(|| Arc::new(Notify::new()), |session| session.heard());
             let epoch = self.epoch();
@@ -138,10 +141,10 @@ impl Publisher {
                 biased;
                 // An error says that the writer is gone without a word.
                 changed = self.finished.changed(), if !is_last => is_alone = changed.is_err(),
-                () = self.shared.grown.notified() => {}
-                () = heard.notified() => {}
+                () = self.shared.grown.notified() => look = SOON,
+                () = heard.notified() => look = SOON,
                 () = overtaken(&databases, epoch) => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => look = (2 * look).min(self.shared.settings.poll),
             }
         }
     }
@@ -184,11 +187,9 @@ impl Publisher {
             }
             self.shared.publishes.send_replace(self.register.is_some());
         }
-        let known = match &self.register {
-            Some(register) => register.read()?,
-            None => self.shared.storage.register()?,
-        };
-        if let Some(state) = &known {
+        if self.register.is_none()
+            && let Some(state) = self.shared.storage.register()?
+        {
             self.shared.databases.saw(&state.epoch);
         }
         let databases = &self.shared.databases;
@@ -196,10 +197,15 @@ impl Publisher {
             !session.is_closed() && databases.admits(session.epoch()) && self.connected.elapsed() < RENEWAL
         };
         if !self.session.as_deref().is_some_and(is_usable) {
+            // What this process alone writes, it reads in each turn.
+            if let Some(register) = &self.register
+                && let Some(state) = register.read()?
+            {
+                databases.saw(&state.epoch);
+            }
             // It may be another server by now, so everything is checked again.
             self.tail = None;
-            let news = if self.register.is_some() { News::Heads } else { News::Checkpoints };
-            self.session = Some(self.shared.storage.follower(news).await?);
+            self.session = Some(self.shared.storage.follower().await?);
             self.connected = Instant::now();
         }
         Ok(())
@@ -277,15 +283,7 @@ async fn sign(
     latest: Option<SignedHead>,
 ) -> Result<SignedHead, Trouble> {
     let before = now.state.clone();
-    let extended = if head.size > before.size {
-        // Sent together: the wait for a standby costs no round trip of its own.
-        let (extended, replicated) = tokio::join!(now.extend(session, head, next), session.replicated());
-        replicated?;
-        extended?
-    } else {
-        now.extend(session, head, next).await?
-    };
-    if !extended {
+    if !now.extend(session, head, next).await? {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -317,7 +315,7 @@ async fn sign(
 async fn look_around(shared: &Shared) {
     loop {
         tokio::time::sleep(RENEWAL).await;
-        let seen = shared.storage.follower(News::Heads).await;
+        let seen = shared.storage.follower().await;
         tracing::debug!(is_reached = seen.is_ok(), "looked for a newer server");
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with the database, classed by SQLSTATE and constraint name, never by a message's text.
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +95,14 @@ impl StoreError {
         }
     }
 
-    /// Whether the server itself answered that the statement failed.
-    pub(crate) fn is_answer(&self) -> bool {
-        matches!(self, StoreError::Database(error) if error.as_db_error().is_some())
+    /// Whether a statement failed, and nothing else: it did nothing, and the connection is still there. What ends a session
+    /// may come after its commit.
+    pub(crate) fn is_of_statement(&self) -> bool {
+        let StoreError::Database(error) = self else { return false };
+        match error.as_db_error() {
+            Some(refused) => refused.parsed_severity() == Some(Severity::Error),
+            None => !is_of_connection(error),
+        }
     }
 
     /// Whether the server answered that the log has another head than the one that was to be followed.

@@ -1,9 +1,9 @@
 //! Loads entities by key: the reads that let the rules decide.
 //!
 //! Four kinds of key have tables of their own: balances (only the trigger writes them), instruction ids, disbursements, and heads,
-//! which are group records of the log. Everything else is in `entities`. What is asked together is sent together, one
-//! statement for each table that has a key in it, so a load is one round trip. Every key that is asked for is answered,
-//! with `None` where there is no such entity.
+//! which are group records of the log. Everything else is in `entities`. One statement asks for all of it, and for the head
+//! and what is due, so that it is one message and sees one snapshot; its only row has columns of arrays, a group of them for
+//! each table. Another asks for rows of `entities` alone. Every key that is asked for is answered, with `None` where there is no such entity.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -19,36 +19,51 @@ use records::Kind;
 use records::journal::Group;
 use rust_decimal::Decimal;
 use signing::digest::Digest;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use crate::error::StoreError;
-use crate::log::{self, Head, head_of};
+use crate::log::{Head, head_of};
 use crate::packed;
 use crate::pool::Databases;
 use crate::writer::Opened;
 
-const ENTITIES: &str = "SELECT key, value FROM entities WHERE key = ANY($1::text[])";
-const DISBURSEMENTS: &str =
-    "SELECT disbursement, state FROM disbursements WHERE disbursement = ANY($1::text[])";
-// A subquery with a limit is run once for each key, by the index: a join would be planned for a table of another size.
-const INSTRUCTIONS: &str = "SELECT i.signer, i.id::text, i.digest, i.position, i.not_after \
-    FROM unnest($1::text[], $2::text[]) AS w (signer, id) \
+/// The head, what is due, and entities: disbursements that ran out before the later of `$1` and the last group, `$2` at most,
+/// the longest overdue first. A subquery with a limit is run once for each key, by the index: a join would be planned for
+/// a table of another size.
+const OPEN: &str = "SELECT h.size, h.root, h.frontier, h.recorded_at, h.forked, l.*, e.*, d.*, i.*, b.*, g.* \
+    FROM head h \
     CROSS JOIN LATERAL ( \
-        SELECT * FROM instructions WHERE signer = w.signer AND id = w.id::uuid LIMIT 1) i";
-const BALANCES: &str = "SELECT b.account, b.fund, b.currency, b.amount::text, b.held::text \
-    FROM unnest($1::text[], $2::text[], $3::text[]) AS w (account, fund, currency) \
-    CROSS JOIN LATERAL ( \
-        SELECT * FROM balances \
-        WHERE account = w.account AND fund = w.fund AND currency = w.currency LIMIT 1) b";
-const HEADS: &str = "SELECT position, payload FROM records WHERE position = ANY($1::bigint[]) AND kind = $2";
+        SELECT array_agg(disbursement), array_agg(expires) \
+        FROM ( \
+            SELECT disbursement, expires FROM disbursements \
+            WHERE can_lapse AND expires < greatest($1, h.recorded_at) \
+            ORDER BY expires LIMIT $2) r) l \
+    CROSS JOIN (SELECT array_agg(key), array_agg(value) FROM entities WHERE key = ANY ($3::text[])) e \
+    CROSS JOIN ( \
+        SELECT array_agg(disbursement), array_agg(state) FROM disbursements WHERE disbursement = ANY ($4::text[])) d \
+    CROSS JOIN ( \
+        SELECT array_agg(r.signer), array_agg(r.id::text), array_agg(r.digest), array_agg(r.position), \
+            array_agg(r.not_after) \
+        FROM unnest($5::text[], $6::text[]) AS w (signer, id) \
+        CROSS JOIN LATERAL ( \
+            SELECT * FROM instructions WHERE id = w.id::uuid AND signer = w.signer LIMIT 1) r) i \
+    CROSS JOIN ( \
+        SELECT array_agg(r.account), array_agg(r.fund), array_agg(r.currency), array_agg(r.amount::text), \
+            array_agg(r.held::text) \
+        FROM unnest($7::text[], $8::text[], $9::text[]) AS w (account, fund, currency) \
+        CROSS JOIN LATERAL ( \
+            SELECT * FROM balances \
+            WHERE account = w.account AND fund = w.fund AND currency = w.currency LIMIT 1) r) b \
+    CROSS JOIN ( \
+        SELECT array_agg(position), array_agg(payload) FROM records \
+        WHERE position = ANY ($10::bigint[]) AND kind = $11) g";
+
+/// Entities alone: what is looked up to know who asks.
+const ENTITIES: &str = "SELECT array_agg(key), array_agg(value) FROM entities WHERE key = ANY ($1::text[])";
 
 /// How long a look without a lock may take: with the lock, it is not waited for.
 const PEEK: Duration = Duration::from_secs(2);
-
-pub(crate) const DUE: &str = "SELECT disbursement, expires FROM disbursements \
-    WHERE can_lapse AND expires < greatest($1, (SELECT recorded_at FROM head)) \
-    ORDER BY expires, disbursement LIMIT $2";
 
 /// What a load answers: each key with its entity, if there is one.
 pub type Loaded = Vec<(Key, Option<Entity>)>;
@@ -56,90 +71,139 @@ pub type Loaded = Vec<(Key, Option<Entity>)>;
 /// The prepared statements of a connection.
 #[derive(Debug, Clone)]
 pub struct Loader {
+    open: Statement,
     entities: Statement,
-    disbursements: Statement,
-    instructions: Statement,
-    balances: Statement,
-    heads: Statement,
 }
 
 impl Loader {
-    /// Prepares the statements.
+    /// Prepares them.
     pub async fn prepare(client: &Client) -> Result<Loader, StoreError> {
-        let (entities, disbursements, instructions, balances, heads) = tokio::try_join!(
-            client.prepare(ENTITIES),
-            client.prepare(DISBURSEMENTS),
-            client.prepare(INSTRUCTIONS),
-            client.prepare(BALANCES),
-            client.prepare(HEADS),
-        )?;
-        Ok(Loader { entities, disbursements, instructions, balances, heads })
+        let (open, entities) = tokio::try_join!(client.prepare(OPEN), client.prepare(ENTITIES))?;
+        Ok(Loader { open, entities })
     }
 
-    /// The statements of a pooled connection, prepared once.
+    /// Those of a pooled connection, prepared once.
     pub async fn cached(client: &deadpool_postgres::Object) -> Result<Loader, StoreError> {
-        let (entities, disbursements, instructions, balances, heads) = tokio::try_join!(
-            client.prepare_cached(ENTITIES),
-            client.prepare_cached(DISBURSEMENTS),
-            client.prepare_cached(INSTRUCTIONS),
-            client.prepare_cached(BALANCES),
-            client.prepare_cached(HEADS),
-        )?;
-        Ok(Loader { entities, disbursements, instructions, balances, heads })
+        let (open, entities) =
+            tokio::try_join!(client.prepare_cached(OPEN), client.prepare_cached(ENTITIES))?;
+        Ok(Loader { open, entities })
     }
 
-    /// Loads keys, none twice, in one round trip. The statements are sent when this is polled first.
+    /// Loads keys, none twice, in one round trip.
     pub async fn load(&self, client: &Client, keys: Vec<Key>) -> Result<Loaded, StoreError> {
         let wanted = Wanted::of(keys);
-        let (entities, disbursements, instructions, balances, heads) = tokio::join!(
-            biased;
-            stored(client, &self.entities, &wanted.entities),
-            stored(client, &self.disbursements, &wanted.disbursements),
-            self.instructions(client, &wanted),
-            self.balances(client, &wanted),
-            self.heads(client, &wanted),
-        );
+        if wanted.entities.len() < wanted.keys.len() {
+            return Ok(self.ask(client, (0, 0), wanted).await?.loaded);
+        }
+        let names: Vec<&str> = wanted.entities.keys().map(String::as_str).collect();
+        let row = client.query_one(&self.entities, &[&names]).await?;
+        let found =
+            Cells { row: &row, next: 0 }.two(|name, packed| stored(name, packed, &wanted.entities))?;
+        Ok(wanted.answered(found.into_iter().collect()))
+    }
+
+    /// The head, what is due, and these keys, none twice, in one round trip. It is sent when this is polled first.
+    pub async fn open(
+        &self,
+        client: &Client,
+        now: Timestamp,
+        due_limit: u32,
+        keys: Vec<Key>,
+    ) -> Result<Opened, StoreError> {
+        self.ask(client, (now.unix(), due_limit), Wanted::of(keys)).await
+    }
+
+    async fn ask(
+        &self,
+        client: &Client,
+        (before, due_limit): (i64, u32),
+        wanted: Wanted,
+    ) -> Result<Opened, StoreError> {
+        let entities: Vec<&str> = wanted.entities.keys().map(String::as_str).collect();
+        let disbursements: Vec<&str> = wanted.disbursements.keys().map(String::as_str).collect();
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &before,
+            &i64::from(due_limit),
+            &entities,
+            &disbursements,
+            &wanted.instruction_signers,
+            &wanted.instruction_ids,
+            &wanted.accounts,
+            &wanted.funds,
+            &wanted.currencies,
+            &wanted.sizes,
+            &Kind::Group.code(),
+        ];
+        let row = client.query_one(&self.open, &parameters).await?;
+        let mut cells = Cells::after_head(&row);
+        let due = cells.two(due_of)?;
         let mut found: HashMap<Key, Entity> = HashMap::new();
-        for part in [entities?, disbursements?, instructions?, balances?, heads?] {
-            found.extend(part);
-        }
-        Ok(wanted
-            .keys
-            .into_iter()
-            .map(|key| {
-                let entity = found.remove(&key);
-                (key, entity)
+        found.extend(cells.two(|name, packed| stored(name, packed, &wanted.entities))?);
+        found.extend(cells.two(|name, packed| stored(name, packed, &wanted.disbursements))?);
+        found.extend(cells.instructions()?);
+        found.extend(cells.balances()?);
+        found.extend(cells.two(head)?);
+        Ok(Opened { head: head_of(&row)?, due, loaded: wanted.answered(found) })
+    }
+}
+
+/// The arrays of a row that begins with a head, one after another.
+pub(crate) struct Cells<'r> {
+    row: &'r Row,
+    next: usize,
+}
+
+impl<'r> Cells<'r> {
+    /// Those after what [`head_of`] reads.
+    pub fn after_head(row: &'r Row) -> Cells<'r> {
+        Cells { row, next: 5 }
+    }
+
+    /// The next one; of no rows there is no array.
+    pub fn column<T: FromSql<'r>>(&mut self) -> Result<Vec<T>, StoreError> {
+        let cells: Option<Vec<T>> = self.row.try_get(self.next)?;
+        self.next += 1;
+        Ok(cells.unwrap_or_default())
+    }
+
+    /// The rows of a table of two columns.
+    fn two<A: FromSql<'r>, B: FromSql<'r>, T>(
+        &mut self,
+        parse: impl Fn(A, B) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (first, second) = (self.column()?, self.column()?);
+        first.into_iter().zip(second).map(|(first, second)| parse(first, second)).collect()
+    }
+
+    fn instructions(&mut self) -> Result<Vec<(Key, Entity)>, StoreError> {
+        let (signers, ids) = (self.column::<&str>()?, self.column::<&str>()?);
+        let (digests, positions, ends) = (self.column::<&[u8]>()?, self.column()?, self.column()?);
+        let known = digests.into_iter().zip(positions).zip(ends);
+        let rows = signers.into_iter().zip(ids).zip(known);
+        rows.map(|((signer, id), ((digest, position), end))| {
+            let corrupt = |problem: String| StoreError::corrupt("instructions", problem);
+            let state = InstructionState {
+                digest: Digest::try_from(digest).map_err(|error| corrupt(error.to_string()))?,
+                position: unsigned("instructions", position)?,
+                not_after: time("instructions", end)?,
+            };
+            let signer = signer.parse().map_err(|_| corrupt(format!("the signer {signer}")))?;
+            let id = id.parse().map_err(|_| corrupt(format!("the id {id}")))?;
+            Ok((Key::Instruction(signer, id), Entity::Instruction(state)))
+        })
+        .collect()
+    }
+
+    fn balances(&mut self) -> Result<Vec<(Key, Entity)>, StoreError> {
+        let (accounts, funds) = (self.column::<&str>()?, self.column::<&str>()?);
+        let (currencies, amounts) = (self.column::<&str>()?, self.column::<&str>()?);
+        let rows = accounts.into_iter().zip(funds).zip(currencies.into_iter().zip(amounts));
+        rows.zip(self.column::<&str>()?)
+            .map(|(((account, fund), (currency, amount)), held)| {
+                let (key, balance) = balance([account, fund, currency, amount, held])?;
+                Ok((Key::Balance(key), Entity::Balance(balance)))
             })
-            .collect())
-    }
-
-    async fn instructions(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
-        if wanted.instruction_ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows =
-            client.query(&self.instructions, &[&wanted.instruction_signers, &wanted.instruction_ids]).await?;
-        rows.into_iter().map(instruction).collect()
-    }
-
-    async fn balances(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
-        if wanted.accounts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&wanted.accounts, &wanted.funds, &wanted.currencies];
-        let rows = client.query(&self.balances, &parameters).await?;
-        rows.into_iter()
-            .map(|row| balance(&row).map(|(key, balance)| (Key::Balance(key), Entity::Balance(balance))))
             .collect()
-    }
-
-    async fn heads(&self, client: &Client, wanted: &Wanted) -> Result<Vec<(Key, Entity)>, StoreError> {
-        if wanted.sizes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = client.query(&self.heads, &[&wanted.sizes, &Kind::Group.code()]).await?;
-        rows.into_iter().map(head).collect()
     }
 }
 
@@ -162,35 +226,13 @@ async fn peek_within(
     due_limit: u32,
     keys: Vec<Key>,
 ) -> Result<Opened, StoreError> {
-    const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     let client = databases.service().await?;
-    let (loader, head, due) = tokio::try_join!(
-        Loader::cached(&client),
-        async { Ok(client.prepare_cached(log::HEAD).await?) },
-        async { Ok(client.prepare_cached(DUE).await?) },
-    )?;
-    let due_parameters: [&(dyn ToSql + Sync); 2] = [&now.unix(), &i64::from(due_limit)];
-    // All of it is sent at once, so that whoever gives up leaves no transaction open.
-    let (begun, head, due, loaded, ended) = tokio::join!(
-        biased;
-        client.batch_execute(BEGIN),
-        client.query_one(&head, &[]),
-        client.query(&due, &due_parameters),
-        loader.load(&client, keys),
-        client.batch_execute("COMMIT"),
-    );
-    begun?;
-    let head = head_of(&head?)?;
-    let due = due?.iter().map(due_of).collect::<Result<_, _>>()?;
-    let loaded = loaded?;
-    ended?;
-    Ok(Opened { head, due, loaded })
+    Loader::cached(&client).await?.open(&client, now, due_limit, keys).await
 }
 
-pub(crate) fn due_of(row: &Row) -> Result<(DisbursementId, Timestamp), StoreError> {
-    let id: String = row.try_get(0)?;
+pub(crate) fn due_of(id: &str, expires: i64) -> Result<(DisbursementId, Timestamp), StoreError> {
     let id = id.parse().map_err(|_| StoreError::corrupt("disbursements", "an id that is none"))?;
-    Ok((id, time("disbursements", row.try_get(1)?)?))
+    Ok((id, time("disbursements", expires)?))
 }
 
 /// Loads from one snapshot of the database, outside any group: `keys` first, then what `next` asks for when it is given
@@ -204,10 +246,10 @@ pub async fn in_snapshot(
     let loader = Loader::cached(&client).await?;
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let transaction = snapshot.start().await?;
-    let head = log::head(transaction.client()).await?;
     let mut wanted = keys;
     loop {
-        let loaded = loader.load(transaction.client(), wanted).await?;
+        let Opened { head, loaded, .. } =
+            loader.ask(transaction.client(), (0, 0), Wanted::of(wanted)).await?;
         wanted = next(&head, loaded);
         if wanted.is_empty() {
             return Ok(transaction.commit().await?);
@@ -257,59 +299,41 @@ impl Wanted {
         wanted.keys = keys;
         wanted
     }
-}
 
-/// Entities that a table has as packed JSON, by what its rows call them.
-async fn stored(
-    client: &Client,
-    statement: &Statement,
-    wanted: &BTreeMap<String, Key>,
-) -> Result<Vec<(Key, Entity)>, StoreError> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+    /// Each key, with what was found of it.
+    fn answered(self, mut found: HashMap<Key, Entity>) -> Loaded {
+        let entity = |key: Key| {
+            let entity = found.remove(&key);
+            (key, entity)
+        };
+        self.keys.into_iter().map(entity).collect()
     }
-    let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
-    let rows = client.query(statement, &[&names]).await?;
-    let entity = |row: Row| {
-        let name: String = row.try_get(0)?;
-        let json = entity_json(row.try_get(1)?)?;
-        let key = wanted.get(&name);
-        let key = key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
-        let entity = Entity::from_json(key, &json)
-            .map_err(|error| StoreError::corrupt("entities", format!("{name}: {error}")))?;
-        Ok((key.clone(), entity))
-    };
-    rows.into_iter().map(entity).collect()
 }
 
-fn instruction(row: Row) -> Result<(Key, Entity), StoreError> {
-    let corrupt = |problem: String| StoreError::corrupt("instructions", problem);
-    let signer: String = row.try_get(0)?;
-    let id: String = row.try_get(1)?;
-    let digest: &[u8] = row.try_get(2)?;
-    let state = InstructionState {
-        digest: Digest::try_from(digest).map_err(|error| corrupt(error.to_string()))?,
-        position: unsigned("instructions", row.try_get(3)?)?,
-        not_after: time("instructions", row.try_get(4)?)?,
-    };
-    let signer = signer.parse().map_err(|_| corrupt(format!("the signer {signer}")))?;
-    let id = id.parse().map_err(|_| corrupt(format!("the id {id}")))?;
-    Ok((Key::Instruction(signer, id), Entity::Instruction(state)))
+/// An entity that a table has as packed JSON, by what its rows call them.
+fn stored(name: &str, packed: &[u8], wanted: &BTreeMap<String, Key>) -> Result<(Key, Entity), StoreError> {
+    let json = entity_json(packed)?;
+    let key = wanted.get(name);
+    let key = key.ok_or_else(|| StoreError::corrupt("entities", format!("{name} was not asked for")))?;
+    let entity = Entity::from_json(key, &json)
+        .map_err(|error| StoreError::corrupt("entities", format!("{name}: {error}")))?;
+    Ok((key.clone(), entity))
 }
 
-fn head(row: Row) -> Result<(Key, Entity), StoreError> {
-    let size = unsigned("records", row.try_get(0)?)?;
-    let payload = packed::unpack(row.try_get(1)?)
+fn head(position: i64, payload: &[u8]) -> Result<(Key, Entity), StoreError> {
+    let size = unsigned("records", position)?;
+    let payload = packed::unpack(payload)
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
     let group: Group = signing::canonical::decode(&payload)
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
     Ok((Key::Head(size), Entity::Head(HeadState { root: group.root, recorded_at: group.recorded_at })))
 }
 
-/// A balance from a row of account, fund, currency, amount and held, the last two as text.
-pub fn balance(row: &Row) -> Result<(BalanceKey, Balance), StoreError> {
+/// A balance from account, fund, currency, amount and held, as text.
+pub fn balance(
+    [account, fund, currency, amount, held]: [&str; 5],
+) -> Result<(BalanceKey, Balance), StoreError> {
     let corrupt = |problem: &str| StoreError::corrupt("balances", problem);
-    let (account, fund, currency): (&str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let key = BalanceKey {
         account: account.parse().map_err(|_| corrupt("an account that the chart does not have"))?,
         fund: fund.parse().map_err(|_| corrupt("a fund's id that is none"))?,
@@ -319,9 +343,8 @@ pub fn balance(row: &Row) -> Result<(BalanceKey, Balance), StoreError> {
         let amount: Option<Decimal> = text.parse().ok();
         amount.and_then(|amount| Money::from_decimal(amount, key.currency).ok())
     };
-    let amount =
-        money(row.try_get(3)?).ok_or_else(|| corrupt("an amount that its currency does not have"))?;
-    let held = money(row.try_get(4)?).ok_or_else(|| corrupt("a hold that its currency does not have"))?;
+    let amount = money(amount).ok_or_else(|| corrupt("an amount that its currency does not have"))?;
+    let held = money(held).ok_or_else(|| corrupt("a hold that its currency does not have"))?;
     Ok((key, Balance { amount, held }))
 }
 

@@ -1,5 +1,5 @@
 //! The log as it is stored: records, the head, checkpoints and tiles. Reading it, and what the publisher writes; groups
-//! are appended by [`crate::writer`]. What the publisher asks for each head is one round trip a statement.
+//! are appended by [`crate::writer`], and [`crate::follower`] has what the publisher asks for each head.
 
 use records::{Kind, Record};
 use signing::digest::Digest;
@@ -32,13 +32,12 @@ pub struct Head {
 
 /// The head, and what [`head_of`] reads.
 pub(crate) const HEAD: &str = "SELECT size, root, frontier, recorded_at, forked FROM head";
-/// What [`envelopes_of`] reads.
-pub(crate) const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM records \
+const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM envelopes \
     WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
 /// Stores a checkpoint.
 pub(crate) const CHECKPOINT: &str = "WITH stored AS ( \
         INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
-    SELECT pg_notify('safeconduct_checkpoint', ''), set_config('synchronous_commit', 'off', true)";
+    SELECT set_config('synchronous_commit', 'off', true)";
 
 pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
     let corrupt = |problem: String| StoreError::corrupt("head", problem);
@@ -63,13 +62,17 @@ pub async fn head(client: &Client) -> Result<Head, StoreError> {
     head_of(rows.first().ok_or_else(|| StoreError::corrupt("head", "no row"))?)
 }
 
-fn envelope_of(row: &Row, first: usize) -> Result<Envelope, StoreError> {
+pub(crate) fn envelope_of(
+    kind: i16,
+    key: &[u8],
+    payload: &[u8],
+    signature: &[u8],
+) -> Result<Envelope, StoreError> {
     let corrupt = |problem: &str| StoreError::corrupt("records", problem);
-    let (key, signature): (&[u8], &[u8]) = (row.try_get(first + 1)?, row.try_get(first + 3)?);
-    let kind = Kind::of_code(row.try_get(first)?).ok_or_else(|| corrupt("an unknown kind"))?;
+    let kind = Kind::of_code(kind).ok_or_else(|| corrupt("an unknown kind"))?;
     Ok(Envelope {
         payload_type: kind.payload_type().to_owned(),
-        payload: packed::unpack(row.try_get(first + 2)?).map_err(|_| corrupt("a payload that is none"))?,
+        payload: packed::unpack(payload).map_err(|_| corrupt("a payload that is none"))?,
         key_id: KeyId(Digest::try_from(key).map_err(|_| corrupt("a key id that is none"))?),
         signature: Signature(signature.try_into().map_err(|_| corrupt("a signature that is none"))?),
     })
@@ -80,7 +83,14 @@ pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Resul
     let (first, end, most) = (signed(from), signed(to), i64::from(limit));
     let parameters: [(&(dyn ToSql + Sync), Type); 3] =
         [(&first, Type::INT8), (&end, Type::INT8), (&most, Type::INT8)];
-    let envelopes = envelopes_of(&client.query_typed(RECORDS, &parameters).await?, from)?;
+    let rows = client.query_typed(RECORDS, &parameters).await?;
+    let mut envelopes = Vec::with_capacity(rows.len());
+    for (position, row) in (from..).zip(&rows) {
+        if unsigned("records", row.try_get(0)?)? != position {
+            return Err(StoreError::corrupt("records", format!("position {position} is missing")));
+        }
+        envelopes.push(envelope_of(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?)?);
+    }
     let asked = to.saturating_sub(from).min(u64::from(limit));
     if envelopes.len() as u64 == asked {
         Ok(envelopes)
@@ -95,29 +105,18 @@ pub async fn leaf_hashes(client: &Client, from: u64, to: u64, limit: u32) -> Res
     Ok(envelopes.iter().map(leaf_hash).collect())
 }
 
-/// The envelopes of rows from a position on, without a gap.
-pub(crate) fn envelopes_of(rows: &[Row], from: u64) -> Result<Vec<Envelope>, StoreError> {
-    let mut envelopes = Vec::with_capacity(rows.len());
-    for (position, row) in (from..).zip(rows) {
-        if unsigned("records", row.try_get(0)?)? != position {
-            return Err(StoreError::corrupt("records", format!("position {position} is missing")));
-        }
-        envelopes.push(envelope_of(row, 1)?);
-    }
-    Ok(envelopes)
-}
-
 pub(crate) fn leaf_hash(envelope: &Envelope) -> Digest {
     translog::tree::leaf_hash(&envelope.encode())
 }
 
 /// The record at a position, parsed.
 pub async fn record(client: &Client, position: u64) -> Result<Option<Record>, StoreError> {
-    const SQL: &str = "SELECT kind, keyid, payload, signature FROM records WHERE position = $1";
+    const SQL: &str = "SELECT kind, keyid, payload, signature FROM envelopes WHERE position = $1";
     let Some(row) = client.query_opt(SQL, &[&signed(position)]).await? else {
         return Ok(None);
     };
-    let record = Record::parse(envelope_of(&row, 0)?)
+    let envelope = envelope_of(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
+    let record = Record::parse(envelope)
         .map_err(|error| StoreError::corrupt("records", format!("position {position}: {error}")))?;
     Ok(Some(record))
 }

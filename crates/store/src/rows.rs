@@ -11,7 +11,7 @@ use ledger::money::Money;
 use ledger::time::Timestamp;
 use programme::entity::{CaseState, DisbursementState, Entity, FundState, ReportState, ReportStatus};
 use programme::stage::Stage;
-use programme::{Decision, Key, State};
+use programme::{Decision, Key, Lookup, State};
 use records::assets::FundKind;
 use records::cases::ScreeningOutcome;
 use records::journal::JournalEntry;
@@ -33,6 +33,15 @@ pub struct Rows {
     pub(crate) entities: BTreeMap<String, Option<String>>,
     pub(crate) instructions: BTreeMap<(String, String), Instruction>,
     pub(crate) tables: Tables,
+    pub(crate) changes: Changes,
+}
+
+/// Whether a table has a row already that the group changes: where all are new, there is nothing to look for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    pub entities: bool,
+    pub instructions: bool,
+    pub disbursements: bool,
 }
 
 /// The tables for queries.
@@ -43,6 +52,8 @@ pub(crate) struct Tables {
     pub disbursements: BTreeMap<DisbursementId, DisbursementState>,
     pub statement_lines: Vec<StatementLine>,
     pub reports: BTreeMap<Digest, Report>,
+    /// Proposals that are made, and where they stand.
+    pub proposals: Vec<(Digest, i64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -98,6 +109,7 @@ impl Rows {
             entities: BTreeMap::new(),
             instructions: BTreeMap::new(),
             tables: Tables::default(),
+            changes: Changes::default(),
         }
     }
 
@@ -173,22 +185,32 @@ impl Rows {
     pub fn decision(&mut self, record: &Record, decision: &Decision, before: &State) {
         let position = signed(self.next.saturating_sub(1));
         for (key, entity) in decision.changes() {
-            self.tables.follow(record, position, (key, entity.as_ref()), before);
+            let is_known = !matches!(before.lookup(key), Lookup::Absent);
             match (key, entity) {
-                // Balances follow the postings; a head is the group's record itself; a disbursement has its own table.
-                (Key::Balance(_) | Key::Head(_) | Key::Disbursement(_), _) => {}
+                // Balances follow the postings, and a head is the group's record itself.
+                (Key::Balance(_) | Key::Head(_), _) => {}
+                // It has its own table.
+                (Key::Disbursement(id), _) => {
+                    let is_first = !self.tables.disbursements.contains_key(id);
+                    self.changes.disbursements |= is_first && is_known;
+                }
                 (Key::Instruction(signer, id), Some(Entity::Instruction(known))) => {
                     let known = Instruction {
                         digest: known.digest,
                         position: signed(known.position),
                         not_after: known.not_after.unix(),
                     };
-                    self.instructions.insert((signer.to_string(), id.to_string()), known);
+                    let name = (signer.to_string(), id.to_string());
+                    let is_first = self.instructions.insert(name, known).is_none();
+                    self.changes.instructions |= is_first && is_known;
                 }
                 (key, entity) => {
-                    self.entities.insert(key.to_string(), entity.as_ref().map(Entity::to_json));
+                    let json = entity.as_ref().map(Entity::to_json);
+                    let is_first = self.entities.insert(key.to_string(), json).is_none();
+                    self.changes.entities |= is_first && is_known;
                 }
             }
+            self.tables.follow(record, position, (key, entity.as_ref()), before);
         }
     }
 }
@@ -202,6 +224,9 @@ impl Tables {
             }
             (Key::Report(digest), Some(Entity::Report(state))) => {
                 self.report(record, position, *digest, state);
+            }
+            (Key::Proposal(digest), Some(_)) if record.digest() == *digest => {
+                self.proposals.push((*digest, position));
             }
             (key @ Key::Disbursement(id), Some(Entity::Disbursement(state))) => {
                 let was = before.get::<DisbursementState>(key).map(|before| before.stage.name());

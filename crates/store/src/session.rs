@@ -19,15 +19,6 @@ const ROUND_TRIP: Duration = Duration::from_secs(40);
 /// While one takes longer than this, the other hosts are asked whether there is a newer server.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What a session can be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// A group was appended by a process that does not publish.
-    Heads,
-    /// A checkpoint was stored.
-    Checkpoints,
-}
-
 /// Commits something that says nothing, where the server waits for a standby.
 pub(crate) const REPLICATED: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
                                      WHERE current_setting('synchronous_standby_names') <> ''";
@@ -66,13 +57,9 @@ impl Session {
         &self.link.epoch
     }
 
-    /// From now on [`heard`](Session::heard) tells of this.
-    pub async fn listen(&self, news: News) -> Result<(), StoreError> {
-        let sql = match news {
-            News::Heads => "LISTEN safeconduct_head",
-            News::Checkpoints => "LISTEN safeconduct_checkpoint",
-        };
-        Ok(self.client().batch_execute(sql).await?)
+    /// From now on [`heard`](Session::heard) tells of groups that were appended by processes that do not publish.
+    pub async fn listen(&self) -> Result<(), StoreError> {
+        Ok(self.client().batch_execute("LISTEN safeconduct_head").await?)
     }
 
     /// Notified when there is news, or the connection has ended.

@@ -23,7 +23,7 @@ use crate::log::{self, Head, SignedHead, StoredTile};
 use crate::pool::Databases;
 use crate::register::{Epoch, Register, RegisterError, RegisterFile, RegisterState};
 use crate::rows::Rows;
-use crate::session::{News, Session};
+use crate::session::Session;
 use crate::writer::{CommitError, Lock, Opened, Writer};
 
 /// What is answered later.
@@ -39,8 +39,8 @@ pub trait Storage: Send + Sync {
     fn peek(&self, now: Timestamp, due_limit: u32, keys: Vec<Key>) -> Answer<'_, Opened>;
     /// A new connection for the task that appends groups.
     fn appender(&self) -> Answer<'_, Box<dyn Appender>>;
-    /// A new connection for the publisher, which hears of this.
-    fn follower(&self, news: News) -> Answer<'_, Box<dyn Follower>>;
+    /// A new connection for the publisher, which hears of new heads.
+    fn follower(&self) -> Answer<'_, Box<dyn Follower>>;
     /// What the register holds, whoever holds it: `None` if there is none.
     fn register(&self) -> Result<Option<RegisterState>, RegisterError>;
     /// Takes the register's lock.
@@ -97,9 +97,7 @@ pub trait Follower: Reader {
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()>;
     /// The roots of complete tiles of one level.
     fn tile_roots(&self, level: u8, from: u64, to: u64) -> Answer<'_, Vec<Digest>>;
-    /// Returns when all that this connection has seen is where a promoted standby has it.
-    fn replicated(&self) -> Answer<'_, ()>;
-    /// Stores a checkpoint and tells everybody.
+    /// Stores a checkpoint.
     fn store_checkpoint<'a>(&'a self, head: &'a SignedHead) -> Answer<'a, ()>;
     /// Records that the log does not extend what was published.
     fn mark_forked(&self) -> Answer<'_, ()>;
@@ -143,10 +141,10 @@ impl Storage for Stored {
         Box::pin(async { Ok(Box::new(self.databases.writer().await?) as Box<dyn Appender>) })
     }
 
-    fn follower(&self, news: News) -> Answer<'_, Box<dyn Follower>> {
+    fn follower(&self) -> Answer<'_, Box<dyn Follower>> {
         Box::pin(async move {
             let session = self.databases.follower().await?;
-            session.listen(news).await?;
+            session.listen().await?;
             Ok(Box::new(session) as Box<dyn Follower>)
         })
     }
@@ -247,10 +245,6 @@ impl Follower for follower::Follower {
 
     fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
         Box::pin(self.head_and_leaves(from, limit))
-    }
-
-    fn replicated(&self) -> Answer<'_, ()> {
-        Box::pin(self.replicated())
     }
 
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()> {

@@ -41,7 +41,8 @@ fn a_head_that_no_standby_has_is_never_signed() {
     pair.b.kill();
     thread::scope(|scope| {
         let answer = scope.spawn(send);
-        until("a wait", || pair.a.waiting().iter().any(|(_, query)| query == "COMMIT"));
+        let appends = |(_, query): &(i32, String)| query == "COMMIT" || query.contains("append_group");
+        until("a wait", || pair.a.waiting().iter().any(appends));
         assert_eq!(size(), before);
         // Who only reads does not wait with it.
         assert_eq!(desk.get("karl", "/v1/checkpoint").status, 200);

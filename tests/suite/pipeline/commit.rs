@@ -23,7 +23,7 @@ fn proxied(world: &mut World, settings: Settings) -> (Proxy, Service, Desk) {
     (proxy, service, desk)
 }
 
-/// Sends, and says how many round trips and statements the writer needed.
+/// Sends, and says how many round trips and statements the group needed.
 fn measured(
     proxy: &Proxy,
     desk: &Desk,
@@ -53,18 +53,45 @@ fn round_trips_of_a_group() {
     let again = named("again", 0, 1);
     let (codes, ..) = measured(&proxy, &desk, "nothing accepted", &again, "each");
     assert_eq!(codes, ["obligation_exists"]);
+    // It left nothing to begin with, so this one is decided under the lock.
+    let under_lock = named("lock", 2, 1);
+    let (codes, trips, statements) = measured(&proxy, &desk, "under the lock", &under_lock, "each");
+    assert_eq!((codes, trips, statements), (vec!["ok".to_owned()], 2, 5));
     for (count, first) in [(1, 1), (100, 10)] {
         let batch = named(&format!("of-{count}"), first, count);
         let what = format!("a group of {count} requests");
         let (codes, trips, statements) = measured(&proxy, &desk, &what, &batch, "all");
         assert_eq!(codes, vec!["ok"; count]);
         assert_eq!(trips, 2, "all that a request needs is known beforehand");
-        assert!(statements <= 16, "{statements}");
+        assert_eq!(statements, 2, "one that reads, and one that appends");
     }
     let approval = desk.sign("boris", desk.approval("of-1-0"));
     let (codes, trips, _) = measured(&proxy, &desk, "an approval", &[approval], "each");
     assert_eq!(codes, ["ok"]);
     assert_eq!(trips, 2, "all that a first approval needs is known beforehand");
+    drop(service);
+    prove(&mut world);
+}
+
+/// What a group needs is looked at without a lock, and where that takes too long, under it.
+#[test]
+fn a_look_that_hangs_is_not_waited_for() {
+    let mut world = town("25000.00", 4);
+    let (proxy, service, desk) = proxied(&mut world, Settings::default());
+    let names = [0, 1, 2, 3].map(|number| (format!("d{number}"), format!("case-{number}")));
+    let sent = requests(&desk, desk.basis(), &names);
+    let accepted = |record: &Verified, what: &str| {
+        let (codes, trips, statements) = measured(&proxy, &desk, what, std::slice::from_ref(record), "each");
+        assert_eq!(codes, ["ok"]);
+        (trips, statements)
+    };
+    accepted(&sent[0], "the first");
+    assert_eq!(accepted(&sent[1], "as always"), (2, 2));
+    proxy.freeze_looks(true);
+    let (_, statements) = accepted(&sent[2], "looks that hang");
+    assert!(statements >= 5, "under the lock: {statements}");
+    proxy.freeze_looks(false);
+    accepted(&sent[3], "looks that do not");
     drop(service);
     prove(&mut world);
 }

@@ -171,7 +171,7 @@ fn tiles_and_proofs_of_a_long_log() {
         let begin = frontier.size();
         let bounds = [begin, end - 1].map(|position| i64::try_from(position).unwrap());
         let payload = pack(b"none").unwrap();
-        let sql = "INSERT INTO records SELECT n, 1, sha256('key'), $3, sha256('a') || sha256(int8send(n)) \
+        let sql = "INSERT INTO records SELECT n, 1, 1, $3, sha256('a') || sha256(int8send(n)) \
                    FROM generate_series($1::bigint, $2::bigint) n";
         world.database.superuser().execute(sql, &[&bounds[0], &bounds[1], &payload]).unwrap();
         let added = runtime().block_on(async {

@@ -62,7 +62,7 @@ fn a_decision_that_the_database_refuses_fails_alone() {
     let mut world = town("25000.00", 2);
     let mut superuser = world.database.superuser();
     // The database lets only one of two requests hold its money.
-    let sql = "ALTER TABLE fund_totals ADD CONSTRAINT none CHECK (code <> 7210 OR held < 5000.01)";
+    let sql = "ALTER TABLE balances ADD CONSTRAINT none CHECK (code <> 7210 OR held < 5000.01)";
     superuser.batch_execute(sql).unwrap();
     let records = requests(&world, world.basis(), &[("d0", "case-0"), ("d1", "case-1")]);
     let start = Barrier::new(2);
@@ -78,7 +78,7 @@ fn a_decision_that_the_database_refuses_fails_alone() {
     let mut shown = answers.each_ref().map(|answer| (answer.status, answer.code()));
     shown.sort_unstable();
     assert_eq!(shown, [(200, "ok"), (500, "internal")], "{answers:?}");
-    superuser.batch_execute("ALTER TABLE fund_totals DROP CONSTRAINT none").unwrap();
+    superuser.batch_execute("ALTER TABLE balances DROP CONSTRAINT none").unwrap();
     world.accept(&post(&world, &records, "each"));
     prove(&mut world);
 }

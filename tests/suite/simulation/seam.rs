@@ -15,7 +15,6 @@ use store::load::Loaded;
 use store::log::{Head, SignedHead, StoredTile};
 use store::register::{Epoch, RegisterError, RegisterState};
 use store::rows::Rows;
-use store::session::News;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
 use store::writer::{CommitError, Lock, Opened};
 use tokio::sync::Notify;
@@ -52,7 +51,7 @@ impl Storage for Seen {
         })
     }
 
-    fn follower(&self, _: News) -> Answer<'_, Box<dyn Follower>> {
+    fn follower(&self) -> Answer<'_, Box<dyn Follower>> {
         Box::pin(async {
             self.step().await?;
             let connection = self.connect()?;
@@ -270,6 +269,9 @@ impl Follower for Connection {
     fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
         Box::pin(async move {
             let head = self.head().await?;
+            if head.size > from {
+                self.replicated().await?;
+            }
             let end = head.size.min(from.saturating_add(u64::from(limit)));
             let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
             let leaves = self.with(|server| {
@@ -278,10 +280,6 @@ impl Follower for Connection {
             });
             Ok((head, leaves))
         })
-    }
-
-    fn replicated(&self) -> Answer<'_, ()> {
-        Box::pin(self.replicated())
     }
 
     fn store_tiles<'a>(&'a self, _: &'a [StoredTile]) -> Answer<'a, ()> {

@@ -413,7 +413,6 @@ impl Connection {
         self.with(|server| {
             server.checkpoints.entry(head.size).or_insert_with(|| head.note.clone());
         });
-        self.notify();
     }
 }
 

@@ -87,7 +87,7 @@ fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
         ("payload", of_another.as_str()),
         ("signature", "set_byte(signature, 63, get_byte(signature, 63) # 8)"),
         ("signature", "(SELECT signature FROM records WHERE position = 0)"),
-        ("keyid", "(SELECT keyid FROM records WHERE position = 0)"),
+        ("key", "(SELECT key FROM records WHERE position = 0)"),
         ("kind", "(SELECT kind FROM records WHERE position = 0)"),
     ];
     let before = world.bundle();
@@ -106,7 +106,7 @@ fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
 
     // Two records in each other's place, both with good signatures.
     let swap = format!(
-        "UPDATE records SET kind = o.kind, keyid = o.keyid, payload = o.payload, signature = o.signature \
+        "UPDATE records SET kind = o.kind, key = o.key, payload = o.payload, signature = o.signature \
          FROM records o WHERE records.position IN ({position}, 2) AND o.position = {position} + 2 - records.position"
     );
     change(&world, &swap);

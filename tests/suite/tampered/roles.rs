@@ -9,6 +9,36 @@ fn connect(world: &World, role: &str) -> postgres::Client {
     postgres::Config::from(world.database.config(role)).connect(postgres::NoTls).unwrap()
 }
 
+/// Action, account, amount and hold.
+type Line = (&'static str, &'static str, &'static str, &'static str);
+
+/// Appends nothing but the postings of an entry.
+fn append(lines: &[Line]) -> String {
+    let column = |cell: &dyn Fn(usize, &Line) -> String| {
+        let cells: Vec<String> =
+            lines.iter().enumerate().map(|(line, posting)| cell(line, posting)).collect();
+        format!("'{{{}}}'", cells.join(","))
+    };
+    let mut arguments = vec!["size, root, forked, size, root, frontier, recorded_at".to_owned()];
+    arguments.extend(vec!["'{}'".to_owned(); 8]);
+    arguments.extend([
+        column(&|_, _| "9999".to_owned()),
+        column(&|line, _| line.to_string()),
+        column(&|_, (action, ..)| (*action).to_owned()),
+        column(&|_, (_, account, ..)| (*account).to_owned()),
+        column(&|_, _| "f1".to_owned()),
+        column(&|_, _| "USD".to_owned()),
+        column(&|_, (_, _, amount, _)| (*amount).to_owned()),
+        column(&|_, (.., hold)| if hold.is_empty() { "NULL".to_owned() } else { (*hold).to_owned() }),
+    ]);
+    // Of the other tables, nothing.
+    let types = [("[]", 2), ("", 1), ("[]", 6), ("", 2), ("[]", 18), ("", 1), ("[]", 16), ("", 1)];
+    for (kind, count) in types {
+        arguments.extend(vec![if kind.is_empty() { "NULL" } else { "'{}'" }.to_owned(); count]);
+    }
+    format!("SELECT append_group({}) FROM head", arguments.join(", "))
+}
+
 /// PostgreSQL does not let the role do this (42501).
 #[track_caller]
 fn forbidden(client: &mut postgres::Client, sql: &str) {
@@ -23,10 +53,11 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
     for role in ["safeconduct_service", "safeconduct_read", "safeconduct_agency"] {
         let mut client = connect(&world, role);
         for (table, column) in [
+            ("signing_keys", "keyid = ''"),
             ("records", "payload = ''"),
             ("postings", "amount = 1"),
             ("balances", "amount = 1"),
-            ("fund_totals", "amount = 1"),
+            ("proof_terms", "sign = 0"),
             ("checkpoints", "note = ''"),
             ("tiles", "level = 1"),
             ("funds", "kind = 'spendable'"),
@@ -40,7 +71,7 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
             forbidden(&mut client, &format!("ALTER TABLE {table} DISABLE TRIGGER ALL"));
         }
         forbidden(&mut client, "INSERT INTO balances VALUES ('7210/main', 'f1', 'USD', 7210, 1, 0)");
-        forbidden(&mut client, "INSERT INTO fund_totals VALUES ('f1', 'USD', 7210, 1, 0)");
+        forbidden(&mut client, "INSERT INTO proof_terms VALUES ('spendable', 'P1', true, 1, 2, 1)");
         forbidden(&mut client, "DELETE FROM head");
         forbidden(&mut client, "INSERT INTO head (one, root, frontier) VALUES (true, '', '')");
         forbidden(&mut client, "SET ROLE safeconduct_owner");
@@ -50,14 +81,25 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
             &mut client,
             "CREATE OR REPLACE FUNCTION keep_balances() RETURNS trigger LANGUAGE sql AS ''",
         );
+        for sql in [
+            "INSERT INTO records SELECT 99, key, kind, payload, signature FROM records",
+            "INSERT INTO postings SELECT 99, line, action, account, fund, currency, amount, hold FROM postings",
+            "INSERT INTO funds SELECT 'f9', asset, currency, kind FROM funds",
+            "INSERT INTO statement_lines SELECT * FROM statement_lines",
+            "UPDATE head SET size = 0",
+            "UPDATE entities SET value = ''",
+            "DELETE FROM instructions",
+            "DELETE FROM proposals",
+            "UPDATE cases SET screening = 'cleared'",
+            "UPDATE disbursements SET amount = 1",
+            "UPDATE reports SET status = 'posted'",
+        ] {
+            forbidden(&mut client, sql);
+        }
         if role != "safeconduct_service" {
-            forbidden(
-                &mut client,
-                "INSERT INTO records SELECT 99, kind, keyid, payload, signature FROM records",
-            );
-            forbidden(&mut client, "UPDATE head SET size = 0");
             forbidden(&mut client, "INSERT INTO reads (agency, resource) VALUES ('north', 'cases')");
-            forbidden(&mut client, "UPDATE entities SET value = ''");
+            forbidden(&mut client, "UPDATE head SET forked = true");
+            forbidden(&mut client, &append(&[]));
         }
     }
     assert_eq!(world.trace(), before);
@@ -68,30 +110,20 @@ fn the_service_s_role_cannot_post_what_does_not_balance() {
     let world = town();
     let mut client = connect(&world, "safeconduct_service");
     let before = world.trace();
-    let posting = |lines: &[(&str, &str, &str, &str)]| {
-        let rows: Vec<String> = lines
-            .iter()
-            .enumerate()
-            .map(|(line, (action, account, amount, hold))| {
-                let hold = if hold.is_empty() { "NULL".to_owned() } else { format!("'{hold}'") };
-                format!("(9999, {line}, '{action}', '{account}', 'f1', 'USD', {amount}, {hold})")
-            })
-            .collect();
-        format!("INSERT INTO postings VALUES {}", rows.join(", "))
-    };
     let refused = [
-        ("postings_balance", posting(&[("d", "1100/b1", "5", "")])),
-        ("postings_balance", posting(&[("d", "1100/b1", "5", ""), ("c", "4101", "4.99", "")])),
+        ("postings_balance", vec![("d", "1100/b1", "5", "")]),
+        ("postings_balance", vec![("d", "1100/b1", "5", ""), ("c", "4101", "4.99", "")]),
         // Each plane for itself.
-        ("postings_balance", posting(&[("d", "1100/b1", "5", ""), ("c", "7210/main", "5", "")])),
+        ("postings_balance", vec![("d", "1100/b1", "5", ""), ("c", "7210/main", "5", "")]),
         // Cash without resources: the planes do not prove each other.
-        ("fund_proofs", posting(&[("d", "1100/b1", "5", ""), ("c", "4101", "5", "")])),
-        ("balances_limit", posting(&[("h", "7210/main", "100000.01", "x.1")])),
-        ("postings_hold", posting(&[("p", "7210/main", "100000", "x.1")])),
-        ("postings_hold", posting(&[("v", "7210/main", "99999.99", "d1.1")])),
-        ("postings_hold_placed_once", posting(&[("h", "7210/main", "1", "d1.1")])),
+        ("fund_proofs", vec![("d", "1100/b1", "5", ""), ("c", "4101", "5", "")]),
+        ("balances_limit", vec![("h", "7210/main", "100000.01", "x.1")]),
+        ("postings_hold", vec![("p", "7210/main", "100000", "x.1")]),
+        ("postings_hold", vec![("v", "7210/main", "99999.99", "d1.1")]),
+        ("postings_hold_placed_once", vec![("h", "7210/main", "1", "d1.1")]),
     ];
-    for (constraint, sql) in refused {
+    for (constraint, lines) in refused {
+        let sql = append(&lines);
         let error = client.batch_execute(&sql).expect_err(&sql);
         let error = error.as_db_error().unwrap();
         assert!(error.code().code().starts_with("23"), "{sql}: {error:?}");
@@ -135,6 +167,7 @@ fn an_agency_s_role_sees_its_own_rows_and_no_case_reference() {
         "SELECT * FROM disbursements",
         "SELECT value FROM entities",
         "SELECT payload FROM records",
+        "SELECT payload FROM envelopes",
         "SELECT account FROM balances",
         "SELECT account FROM postings",
         "SELECT signer FROM instructions",

@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicU32;
 
 use store::log::Head;
 use store::register::Epoch;
+use tracing::Instrument;
 
 use super::attempt::{Attempt, Opening, Source, Warm, close};
 use super::clock::Confirmed;
 use super::draft::Draft;
 use super::writer::Failed;
-use super::writing::Job;
+use super::writing::{Job, Observed};
 use super::{Outcome, Shared};
 
 /// The longest that a group may wait decided, in seconds: its time is the one at which it was begun.
@@ -19,28 +20,30 @@ const STALE_S: u64 = 2;
 pub(super) struct Ahead<'k> {
     shared: &'k Shared,
     confirmed: Confirmed,
-    /// The head before the group that is being written, and the one after it.
+    /// The head before the group that is being written, or was written last, and the one after it.
     heads: [Head; 2],
     epoch: Epoch,
     draft: Draft<'k>,
     answers: Vec<Vec<Outcome>>,
     has_more: bool,
     jobs: Vec<Job>,
+    observed: Observed,
     trips: AtomicU32,
 }
 
 impl<'k> Ahead<'k> {
-    /// Begins a group on the state after the one that is being written, with its first jobs. Whatever fails, they are given
-    /// back, to be decided under the lock.
+    /// Begins a group on the state after the one that is being written, or was written last, with its first jobs; `before` is the
+    /// head before that one, where a snapshot may still show it. Whatever fails, they are given back, to be decided under
+    /// the lock.
     pub async fn begin(
         shared: &'k Shared,
         confirmed: Confirmed,
-        (before, epoch): (&Head, &Epoch),
+        (before, epoch): (Option<&Head>, &Epoch),
         warm: Warm,
         jobs: Vec<Job>,
     ) -> Result<Ahead<'k>, Vec<Job>> {
         let Warm { head, mut state } = warm;
-        let (heads, trips) = ([before.clone(), head], AtomicU32::new(0));
+        let (heads, trips) = ([before.unwrap_or(&head).clone(), head], AtomicU32::new(0));
         let attempt = attempt(shared, &heads, &trips, (epoch, confirmed));
         let begun = async {
             let clock = shared.now();
@@ -49,10 +52,11 @@ impl<'k> Ahead<'k> {
             let answers = attempt.decide_jobs(&mut draft, &jobs).await?;
             Ok::<_, Failed>((draft, has_more, answers))
         };
-        match begun.await {
+        let observed = Observed::begin(&jobs);
+        match begun.instrument(observed.span.clone()).await {
             Ok((draft, has_more, answers)) => {
                 let epoch = epoch.clone();
-                Ok(Ahead { shared, confirmed, heads, epoch, draft, answers, has_more, jobs, trips })
+                Ok(Ahead { shared, confirmed, heads, epoch, draft, answers, has_more, jobs, observed, trips })
             }
             Err(_) => Err(jobs),
         }
@@ -76,7 +80,8 @@ impl<'k> Ahead<'k> {
                 Ok(answers)
             }
         };
-        let decided = decided.await;
+        self.observed.takes(&jobs);
+        let decided = decided.instrument(self.observed.span.clone()).await;
         self.jobs.extend(jobs);
         match decided {
             Ok(answers) => {
@@ -95,11 +100,13 @@ impl<'k> Ahead<'k> {
     /// Ends it, now that the group before is written: its jobs, and what they come to. Where that is nothing, they have to be
     /// decided anew.
     pub fn close(self) -> (Vec<Job>, Option<Closed>) {
-        let Ahead { shared, heads: [_, before], epoch, draft, answers, has_more, jobs, trips, .. } = self;
+        let Ahead {
+            shared, heads: [_, before], epoch, draft, answers, has_more, jobs, observed, trips, ..
+        } = self;
         let age_s = shared.now().since(draft.recorded_at());
         let is_fresh = age_s.is_none_or(|age_s| age_s <= STALE_S);
         let opening = is_fresh.then(|| close(draft, before, answers, has_more));
-        (jobs, opening.map(|opening| Closed { opening, epoch, trips: trips.into_inner() }))
+        (jobs, opening.map(|opening| Closed { opening, epoch, observed, trips: trips.into_inner() }))
     }
 }
 
@@ -108,6 +115,7 @@ pub(super) struct Closed {
     pub opening: Opening,
     /// On which server it holds.
     pub epoch: Epoch,
+    pub observed: Observed,
     /// How many round trips it took.
     pub trips: u32,
 }

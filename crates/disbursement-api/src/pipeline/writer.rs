@@ -173,13 +173,15 @@ impl Writer {
         self.written.send_replace(true);
     }
 
-    /// Begins to decide a group ahead, while another is being written or published. Where there is none, or that cannot be, its jobs
-    /// are given back.
+    /// Begins to decide a group ahead: after one that is being written, or after the last. Where there is none, or that cannot
+    /// be, its jobs are given back.
     async fn begin_ahead<'k>(&mut self, shared: &'k Shared, jobs: Vec<Job>) -> Result<Ahead<'k>, Vec<Job>> {
-        let (before, epoch, warm) = match (&mut self.writing, &self.last) {
-            (Some(writing), _) => (&writing.before, &writing.epoch, writing.warm.take()),
-            (None, Some(last)) if !last.is_over(shared) => (&last.before, &last.epoch, self.warm.take()),
-            (None, _) => return Err(jobs),
+        let (before, epoch, warm) = match (&mut self.writing, &self.connection) {
+            (Some(writing), _) => (Some(&writing.before), &writing.epoch, writing.warm.take()),
+            (None, Some(connection)) => {
+                (self.last.as_ref().map(|last| &last.before), connection.epoch(), self.warm.take())
+            }
+            (None, None) => return Err(jobs),
         };
         match warm {
             Some(warm) => Ahead::begin(shared, self.confirmed, (before, epoch), warm, jobs).await,
@@ -250,7 +252,7 @@ impl Writer {
         let Some(connection) = connection else {
             return self.post(jobs).await;
         };
-        let observed = Observed::begin(&jobs);
+        let observed = closed.observed;
         match closed.opening {
             Opening::Decided(decided) => {
                 self.write(jobs, connection, *decided, (Lock::Taken, closed.trips), observed)
@@ -303,7 +305,7 @@ impl Writer {
                 self.is_up = true;
                 self.has_more = appended.has_more;
                 answer(jobs, appended.answers, &epoch);
-                self.last = Some(Last { before, size, epoch, since: Instant::now() });
+                self.last = Some(Last { before, size, since: Instant::now() });
                 true
             }
             Err(failed) => {

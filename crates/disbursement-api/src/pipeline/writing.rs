@@ -77,16 +77,7 @@ pub(super) struct Last {
     pub before: Head,
     /// The size of the log after it.
     pub size: u64,
-    pub epoch: Epoch,
     pub since: Instant,
-}
-
-impl Last {
-    /// Whether it is published, or was not in time.
-    pub(super) fn is_over(&self, shared: &Shared) -> bool {
-        let published = shared.checkpoint.borrow().as_ref().map_or(0, |known| known.head.size);
-        published >= self.size || self.since.elapsed() >= HELD
-    }
 }
 
 /// Waits until the group that was written last is published, for a while. Until then those who sent it wait, and what
@@ -120,15 +111,23 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn begin(jobs: &[Job]) -> Observed {
-        let instructions = jobs.iter().map(|job| job.items.len()).sum();
-        let span = tracing::debug_span!(target: TRACE, "append_group", instructions, round_trips = Empty);
+        let span =
+            tracing::debug_span!(target: TRACE, "append_group", instructions = Empty, round_trips = Empty);
+        let mut observed = Observed { span, instructions: 0 };
+        observed.takes(jobs);
+        observed
+    }
+
+    /// The group has these, too.
+    pub(super) fn takes(&mut self, jobs: &[Job]) {
         for job in jobs {
-            span.follows_from(&job.waits.asked);
+            self.span.follows_from(&job.waits.asked);
+            self.instructions += job.items.len();
         }
-        Observed { span, instructions }
     }
 
     pub(super) fn end(&self, shared: &Shared, written: Result<bool, Unavailable>, round_trips: u32) {
+        self.span.record("instructions", self.instructions);
         self.span.record("round_trips", round_trips);
         shared.metrics.group(written, self.instructions, round_trips);
     }

@@ -92,10 +92,9 @@ pub(super) async fn proposals(
     })?;
     // Who concurs has to see what was signed, not what we say of it.
     let open = page.items.iter().filter(|(_, state)| state.status == ProposalStatus::Open);
-    let (digests, signers): (Vec<Digest>, Vec<PrincipalId>) =
-        open.filter_map(|(proposal, state)| Some((*proposal, state.custodians.first()?.0.clone()))).unzip();
+    let digests: Vec<Digest> = open.map(|(proposal, _)| *proposal).collect();
     let mut envelopes = BTreeMap::new();
-    for (proposal, position) in lists::positions(&client, &signers, &digests).await? {
+    for (proposal, position) in lists::positions(&client, &digests).await? {
         let record = log::record(&client, position).await?;
         envelopes.extend(record.map(|record| (proposal, record.envelope().clone())));
     }

@@ -77,8 +77,9 @@ pub async fn funds(client: &impl GenericClient, slice: Slice<'_>) -> Result<Page
         page.items.iter_mut().map(|report| (report.fund.to_string(), report)).collect();
     let names: Vec<String> = by_name.keys().cloned().collect();
 
-    let sql = "SELECT t.fund, t.code, t.amount::text, t.held::text FROM fund_totals t \
-        JOIN funds f ON f.fund = t.fund AND f.currency = t.currency WHERE t.fund = ANY ($1) ORDER BY t.code";
+    let sql = "SELECT b.fund, b.code, sum(b.amount)::text, sum(b.held)::text FROM balances b \
+        JOIN funds f ON f.fund = b.fund AND f.currency = b.currency WHERE b.fund = ANY ($1) \
+        GROUP BY b.fund, b.code ORDER BY b.code";
     for row in rows(client, sql, &[&names]).await? {
         if let Some(report) = by_name.get_mut(row.get::<_, &str>(0)) {
             let code = u16::try_from(row.get::<_, i16>(1)).map_err(|_| corrupt("a code"))?;

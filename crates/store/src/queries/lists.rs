@@ -83,20 +83,15 @@ pub async fn keys_of(
     Ok(keys)
 }
 
-/// Where instructions stand in the log, as long as they could be sent again. `signers` are theirs.
+/// Where these proposals stand in the log, those that are there.
 pub async fn positions(
     client: &impl GenericClient,
-    signers: &[PrincipalId],
-    digests: &[Digest],
+    proposals: &[Digest],
 ) -> Result<Vec<(Digest, u64)>, StoreError> {
-    let signers: Vec<&str> = signers.iter().map(PrincipalId::as_str).collect();
-    let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-    let sql = "SELECT digest, position FROM instructions WHERE signer = ANY ($1) AND digest = ANY ($2)";
-    let found = rows(client, sql, &[&signers, &digests]).await?;
-    let position = |row: &Row| {
-        let digest = Digest::try_from(row.get::<_, &[u8]>(0)).map_err(|_| corrupt("a digest"))?;
-        Ok((digest, unsigned("instructions", row.get(1))?))
-    };
+    let names: Vec<String> = proposals.iter().map(Digest::to_string).collect();
+    let sql = "SELECT proposal, position FROM proposals WHERE proposal = ANY ($1)";
+    let found = rows(client, sql, &[&names]).await?;
+    let position = |row: &Row| Ok((parsed(row.get(0), "a proposal")?, unsigned("proposals", row.get(1))?));
     found.iter().map(position).collect()
 }
 
