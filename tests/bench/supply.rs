@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
+use ledger::id::DisbursementId;
 use ledger::money::Money;
 use records::assets::{Custody, Forfeiture, FundKind, FundOpening};
 use records::cases::{Benefit, BenefitKind, CaseOpening, Offer, Screening, ScreeningOutcome};
@@ -272,6 +273,12 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// As our client draws them: the time, and something else.
+    fn disbursement(&self, number: u64) -> DisbursementId {
+        let other = Digest::of(format!("d-{number}")).to_string();
+        id(&format!("d-{:010x}{}", self.supply.desk.clock.now().unix(), &other[..10]))
+    }
+
     fn request(&self, case: u64, number: u64) -> Request {
         let name = format!("{case}.{number}");
         let salt = Digest::of(&name);
@@ -284,7 +291,7 @@ impl Requests {
             benefit: id(&month(number)),
             case: reference("c-", case),
             channel: Channel::Manual {},
-            disbursement: reference("d-", case * MONTHS + number),
+            disbursement: self.disbursement(case * MONTHS + number),
             expires: self.supply.desk.clock.now().plus(30 * 24 * 3600).expect("a time"),
             fund,
             occurrence: Integer(1),

@@ -12,9 +12,15 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], Error> {
     Ok(bytes)
 }
 
-/// A reference that nobody can guess: a prefix such as `d-` and 20 hexadecimal digits.
+/// A reference that nobody can guess: a prefix such as `c-` and 20 hexadecimal digits.
 pub fn reference(prefix: &str) -> Result<String, Error> {
     Ok(format!("{prefix}{}", hex::encode(bytes::<10>()?)))
+}
+
+/// The id of a disbursement that is asked for at this time: `d-`, ten hexadecimal digits of the time, and ten that nobody can
+/// guess. Those of one time stand together in the database's indexes; in no order, each would touch a page of its own.
+pub fn disbursement(now: Timestamp) -> Result<String, Error> {
+    Ok(format!("d-{:010x}{}", now.unix(), hex::encode(bytes::<5>()?)))
 }
 
 /// A nonce for a signed read, 32 characters.

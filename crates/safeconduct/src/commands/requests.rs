@@ -89,7 +89,7 @@ pub fn request(global: &Global, args: RequestArgs) -> Result<ExitCode> {
             benefit: wish.benefit,
             case: wish.case,
             channel: Channel::Manual {},
-            disbursement: draw::reference("d-")?.parse()?,
+            disbursement: draw::disbursement(client.connection().now())?.parse()?,
             expires,
             fund: wish.fund,
             occurrence: Integer(1),
