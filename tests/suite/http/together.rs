@@ -281,3 +281,21 @@ fn a_stop_answers_those_who_wait() {
         stopping.join().unwrap();
     });
 }
+
+/// Sums are of all disbursements of a case, also of those that one answer does not list.
+#[test]
+fn a_long_case_is_summed_as_a_whole() {
+    let world = world();
+    let question = ("north", "/v1/agency/cases/c0-ref".to_owned());
+    let before = ask(&world, &question);
+    // As many more as make the list too long, of five dollars each.
+    let sql = "INSERT INTO disbursements \
+        SELECT expires, can_lapse, 'z' || n, agency, agency_ref, fund, benefit, stage, currency, 5, state \
+        FROM disbursements, generate_series(1, 600) n WHERE disbursement = 'd0'";
+    world.database.superuser().execute(sql, &[]).unwrap();
+    let after = ask(&world, &question);
+    let listed = |answer: &Answer| answer.json["disbursements"].as_array().unwrap().len();
+    assert_eq!((listed(&before), listed(&after)), (2, 500));
+    let requested = |answer: &Answer| answer.json["balances"][0]["requested"].as_str().unwrap().to_owned();
+    assert_eq!((requested(&before), requested(&after)), ("105000.00".to_owned(), "108000.00".to_owned()));
+}

@@ -194,7 +194,25 @@ pub async fn read(
 ) -> Result<(Timestamp, Vec<Result<Told, StoreError>>), StoreError> {
     let sql = Statements::cached(client).await?;
     let wanted = Wanted::of(asked);
-    let (name, most) = (agency.as_str(), i64::from(CASE_DISBURSEMENTS_MAX));
+    let (as_of, found) = find(client, &sql, agency, &wanted, false).await?;
+    if !found.is_cut() {
+        return Ok((as_of, found.told(asked)));
+    }
+    let (as_of, found) = find(client, &sql, agency, &wanted, true).await?;
+    Ok((as_of, found.told(asked)))
+}
+
+/// Reads in one transaction. The sums over a case's disbursements are asked for only where not all of these are listed:
+/// else they are in what is listed.
+async fn find(
+    client: &Client,
+    sql: &Statements,
+    agency: &PrincipalId,
+    wanted: &Wanted<'_>,
+    with_sums: bool,
+) -> Result<(Timestamp, Found), StoreError> {
+    // One more than are answered, to see whether there are more.
+    let (name, most) = (agency.as_str(), i64::from(CASE_DISBURSEMENTS_MAX) + 1);
     let of_agency: Params<1> = [&name];
     let of_pages: Params<3> = [&name, &wanted.pages.0, &wanted.pages.1];
     let of_cases: Params<2> = [&name, &wanted.cases];
@@ -211,7 +229,7 @@ pub async fn read(
         client.query(&sql.agency, &of_agency),
         unless(no_pages, client.query(&sql.cases, &of_pages)),
         unless(no_cases, client.query(&sql.case, &of_cases)),
-        unless(no_reports, client.query(&sql.sums, &of_reports)),
+        unless(no_reports || !with_sums, client.query(&sql.sums, &of_reports)),
         unless(no_reports, client.query(&sql.disbursements, &of_lists)),
         unless(no_lines, client.query(&sql.lines, &of_lines)),
         client.query_opt(&sql.head, &[]),
@@ -222,13 +240,13 @@ pub async fn read(
     let found = Found {
         pages: by_number(pages?),
         cases: by_case(cases?),
-        sums: by_case(sums?),
+        sums: with_sums.then_some(by_case(sums?)),
         disbursements: by_case(disbursements?),
         lines: by_number(lines?),
     };
     let as_of = time("head", head?.ok_or(corrupt("no head"))?.get(0))?;
     ended?;
-    Ok((as_of, found.told(asked)))
+    Ok((as_of, found))
 }
 
 type Params<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
@@ -306,7 +324,8 @@ impl<'a> Wanted<'a> {
 struct Found {
     pages: HashMap<i64, Vec<Row>>,
     cases: HashMap<String, Vec<Row>>,
-    sums: HashMap<String, Vec<Row>>,
+    /// Where they were asked for.
+    sums: Option<HashMap<String, Vec<Row>>>,
     disbursements: HashMap<String, Vec<Row>>,
     lines: HashMap<i64, Vec<Row>>,
 }
@@ -347,14 +366,23 @@ impl Found {
         asked.iter().map(of_one).collect()
     }
 
+    /// Whether a case has more disbursements than are listed, and no sums.
+    fn is_cut(&self) -> bool {
+        let is_long = |listed: &Vec<Row>| listed.len() > CASE_DISBURSEMENTS_MAX as usize;
+        self.sums.is_none() && self.disbursements.values().any(is_long)
+    }
+
     fn case(&self, agency_ref: &str) -> Option<AgencyCase> {
         some(&self.cases, agency_ref).first().map(agency_case)
     }
 
     fn report(&self, agency_ref: &str) -> Result<Option<CaseReport>, StoreError> {
-        let sums = some(&self.sums, agency_ref).iter().map(sum).collect::<Result<_, StoreError>>()?;
-        let disbursements = some(&self.disbursements, agency_ref).iter().map(disbursement);
-        let disbursements = disbursements.collect::<Result<_, StoreError>>()?;
+        let listed = some(&self.disbursements, agency_ref).iter().take(CASE_DISBURSEMENTS_MAX as usize);
+        let disbursements = listed.map(disbursement).collect::<Result<Vec<_>, StoreError>>()?;
+        let sums = match &self.sums {
+            Some(sums) => some(sums, agency_ref).iter().map(sum).collect::<Result<_, StoreError>>()?,
+            None => summed(&disbursements)?,
+        };
         Ok(self.case(agency_ref).map(|case| CaseReport { case, sums, disbursements }))
     }
 }
@@ -369,6 +397,16 @@ fn some<'a, K: Hash + Eq + Borrow<Q>, Q: Hash + Eq + ?Sized>(
 
 fn agency_case(row: &Row) -> AgencyCase {
     AgencyCase { agency_ref: row.get(1), entered: row.get(2), screening: row.get(3) }
+}
+
+/// What disbursements come to, per currency and stage.
+fn summed(disbursements: &[AgencyDisbursement]) -> Result<BTreeMap<(Currency, String), Money>, StoreError> {
+    let mut sums: BTreeMap<(Currency, String), Money> = BTreeMap::new();
+    for AgencyDisbursement { stage, amount, .. } in disbursements {
+        let sum = sums.entry((amount.currency(), stage.clone())).or_insert(Money::zero(amount.currency()));
+        *sum = sum.checked_add(*amount).map_err(|_| corrupt("disbursements beyond all limits"))?;
+    }
+    Ok(sums)
 }
 
 fn sum(row: &Row) -> Result<((Currency, String), Money), StoreError> {
