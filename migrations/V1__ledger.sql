@@ -173,8 +173,8 @@ CROSS JOIN LATERAL (
 ) p;
 
 -- A statement inserts all rows of a group. It is refused as a whole where an entry does not balance per plane, fund and
--- currency, where a hold is resolved that is not there, where a limit would break, or where it would move a proof: they are
--- sums of balances that begin at zero, so a proof that no statement moves holds.
+-- currency, where a hold is resolved that is not there, where there is no such fund, where a limit would break, or where it would
+-- move a proof: they are sums of balances that begin at zero, so a proof that no statement moves holds.
 CREATE FUNCTION keep_balances() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -233,6 +233,10 @@ BEGIN
 
     -- The check constraints judge a row before ON CONFLICT does, so a decrease has to be an update.
     IF has_new THEN
+        IF EXISTS (SELECT FROM added n WHERE NOT EXISTS (SELECT FROM public.funds f WHERE f.fund = n.fund)) THEN
+            RAISE EXCEPTION 'there is no such fund'
+                USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'postings_fund';
+        END IF;
         INSERT INTO public.balances (account, fund, currency, code, amount, held)
         SELECT DISTINCT n.account, n.fund, n.currency, left(n.account, 4)::smallint, 0, 0
         FROM added n
@@ -356,6 +360,10 @@ AS $$
 DECLARE
     has_new_key boolean;
 BEGIN
+    IF new_size <= known_size OR new_size <> known_size + cardinality(record_kinds) THEN
+        RAISE EXCEPTION 'the head does not grow by the group''s records'
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'head_grows';
+    END IF;
     UPDATE public.head
     SET size = new_size, root = new_root, frontier = new_frontier, recorded_at = new_recorded_at
     WHERE size = known_size AND root = known_root AND forked = known_forked

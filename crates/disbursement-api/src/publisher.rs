@@ -116,13 +116,14 @@ impl Publisher {
             let turn = match connected.unwrap_or(Err(Trouble::Lost)) {
                 Ok(()) => {
                     let (shared, epoch) = (Arc::clone(&self.shared), self.epoch());
+                    let finished = self.finished.clone();
                     tokio::select! {
                         biased;
                         turn = self.turn() => turn,
                         // There is a newer server while this one does not answer.
                         () = overtaken(&databases, epoch) => Err(Trouble::Lost),
                         () = look_around(&shared) => Err(Trouble::Lost),
-                        () = tokio::time::sleep(LAST_LIMIT), if is_last => Err(Trouble::Lost),
+                        () = late(finished) => Err(Trouble::Lost),
                     }
                 }
                 Err(trouble) => Err(trouble),
@@ -234,17 +235,18 @@ async fn publish(
     session: &dyn Follower,
     tail: &mut Option<Tail>,
 ) -> Result<Option<SignedHead>, Trouble> {
-    let begin = tail.as_ref().map_or(0, |tail| tail.state.size);
-    let limit = if tail.is_some() { tail::PAGE } else { 0 };
-    let (head, leaves) = session.head_and_leaves(begin, limit).await?;
-    if head.forked {
-        return Err(Trouble::Halt(Unavailable::LogForked));
-    }
-    shared.metrics.committed(head.size);
     let held = match register {
         Some(register) => register.read()?,
         None => None,
     };
+    let published = held.as_ref().map_or(0, |state| state.size);
+    let begin = tail.as_ref().map_or(0, |tail| tail.state.size);
+    let limit = if tail.is_some() { tail::PAGE } else { 0 };
+    let (head, leaves) = session.head_and_leaves(begin, limit, published).await?;
+    if head.forked {
+        return Err(Trouble::Halt(Unavailable::LogForked));
+    }
+    shared.metrics.committed(head.size);
     // What is kept in memory is what the file holds, or it is not used.
     let known = tail.take().filter(|tail| held.as_ref() == Some(&tail.state));
     // What is kept in memory was stored too.
@@ -318,6 +320,13 @@ async fn look_around(shared: &Shared) {
         let seen = shared.storage.follower().await;
         tracing::debug!(is_reached = seen.is_ok(), "looked for a newer server");
     }
+}
+
+/// Comes true when the writer has finished, and a turn has had its time since.
+async fn late(mut finished: watch::Receiver<bool>) {
+    // An error says that the writer is gone without a word.
+    let _ = finished.wait_for(|finished| *finished).await;
+    tokio::time::sleep(LAST_LIMIT).await;
 }
 
 /// Comes true when the server of this epoch is not the newest any more.

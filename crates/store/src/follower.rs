@@ -11,10 +11,10 @@ use crate::load::Cells;
 use crate::log::{self, Head, SignedHead, head_of, signed};
 use crate::session::Session;
 
-/// The head, and the records before it from a position on. What is seen past that position has to be on a standby too, where
+/// The head, and the records before it from a position on. A head that is larger than `$3` has to be on a standby too, where
 /// the server waits for one: so something is committed after it, which says nothing ([`Session::replicated`]).
 const READ: &str = "SELECT h.size, h.root, h.frontier, h.recorded_at, h.forked, r.*, \
-        CASE WHEN h.size > $1 AND current_setting('synchronous_standby_names') <> '' \
+        CASE WHEN h.size > $3 AND current_setting('synchronous_standby_names') <> '' \
             THEN pg_logical_emit_message(true, 'safeconduct', '') END \
     FROM head h \
     CROSS JOIN LATERAL ( \
@@ -47,10 +47,16 @@ impl Follower {
     }
 
     /// The head as it was committed last, and the leaf hashes of the records before it from a position on, `limit` at most,
-    /// computed from the envelopes. A head past that position is where a promoted standby has it ([`Session::replicated`]).
-    pub async fn head_and_leaves(&self, from: u64, limit: u32) -> Result<(Head, Vec<Digest>), StoreError> {
-        let (first, most) = (signed(from), i64::from(limit));
-        let parameters: [&(dyn ToSql + Sync); 2] = [&first, &most];
+    /// computed from the envelopes. A head that is larger than what is `published` is where a promoted standby has it
+    /// ([`Session::replicated`]).
+    pub async fn head_and_leaves(
+        &self,
+        from: u64,
+        limit: u32,
+        published: u64,
+    ) -> Result<(Head, Vec<Digest>), StoreError> {
+        let (first, most, known) = (signed(from), i64::from(limit), signed(published));
+        let parameters: [&(dyn ToSql + Sync); 3] = [&first, &most, &known];
         let asked = self.session.client().query_one(&self.read, &parameters);
         let row = self.session.committed(async { Ok(asked.await?) }).await?;
         // What cannot be read here is asked for again, and found out, by whoever needs it.

@@ -90,7 +90,7 @@ pub trait Follower: Reader {
     /// The record at a position.
     fn record(&self, position: u64) -> Answer<'_, Option<Record>>;
     /// [`head_and_leaves`](follower::Follower::head_and_leaves).
-    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)>;
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)>;
     /// The leaf hashes of a range of positions, `limit` at most.
     fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>>;
     /// Stores complete tiles.
@@ -243,8 +243,8 @@ impl Follower for follower::Follower {
         Box::pin(log::leaf_hashes(self.client(), from, to, limit))
     }
 
-    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
-        Box::pin(self.head_and_leaves(from, limit))
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)> {
+        Box::pin(self.head_and_leaves(from, limit, published))
     }
 
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()> {

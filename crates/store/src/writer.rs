@@ -179,7 +179,16 @@ impl Writer {
         tell: bool,
     ) -> Result<(), CommitError> {
         let client = self.client();
-        let parameters = append::parameters(rows, before, after, tell).map_err(CommitError::NotCommitted)?;
+        let parameters = match append::parameters(rows, before, after, tell) {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                if lock == Lock::Held {
+                    let rolled_back = self.roll_back().await;
+                    tracing::error!(?rolled_back, "a group could not be packed");
+                }
+                return Err(CommitError::NotCommitted(error));
+            }
+        };
         let parameters: Vec<&(dyn ToSql + Sync)> =
             parameters.iter().map(|column| &**column as &(dyn ToSql + Sync)).collect();
         let append =

@@ -266,10 +266,10 @@ impl Follower for Connection {
         })
     }
 
-    fn head_and_leaves(&self, from: u64, limit: u32) -> Answer<'_, (Head, Vec<Digest>)> {
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)> {
         Box::pin(async move {
             let head = self.head().await?;
-            if head.size > from {
+            if head.size > published {
                 self.replicated().await?;
             }
             let end = head.size.min(from.saturating_add(u64::from(limit)));

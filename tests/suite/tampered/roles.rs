@@ -12,21 +12,24 @@ fn connect(world: &World, role: &str) -> postgres::Client {
 /// Action, account, amount and hold.
 type Line = (&'static str, &'static str, &'static str, &'static str);
 
-/// Appends nothing but the postings of an entry.
-fn append(lines: &[Line]) -> String {
+/// Appends a record that is none, and the postings of an entry.
+fn append(fund: &str, lines: &[Line]) -> String {
     let column = |cell: &dyn Fn(usize, &Line) -> String| {
         let cells: Vec<String> =
             lines.iter().enumerate().map(|(line, posting)| cell(line, posting)).collect();
         format!("'{{{}}}'", cells.join(","))
     };
-    let mut arguments = vec!["size, root, forked, size, root, frontier, recorded_at".to_owned()];
-    arguments.extend(vec!["'{}'".to_owned(); 8]);
+    let mut arguments = vec![
+        "size, root, forked, size + 1, root, frontier, recorded_at".to_owned(),
+        "'{1}', ARRAY[sha256('')], ARRAY[''::bytea], ARRAY[sha512('')]".to_owned(),
+    ];
+    arguments.extend(vec!["'{}'".to_owned(); 4]);
     arguments.extend([
         column(&|_, _| "9999".to_owned()),
         column(&|line, _| line.to_string()),
         column(&|_, (action, ..)| (*action).to_owned()),
         column(&|_, (_, account, ..)| (*account).to_owned()),
-        column(&|_, _| "f1".to_owned()),
+        column(&|_, _| fund.to_owned()),
         column(&|_, _| "USD".to_owned()),
         column(&|_, (_, _, amount, _)| (*amount).to_owned()),
         column(&|_, (.., hold)| if hold.is_empty() { "NULL".to_owned() } else { (*hold).to_owned() }),
@@ -99,7 +102,7 @@ fn what_was_appended_can_be_changed_by_no_role_that_can_log_in() {
         if role != "safeconduct_service" {
             forbidden(&mut client, "INSERT INTO reads (agency, resource) VALUES ('north', 'cases')");
             forbidden(&mut client, "UPDATE head SET forked = true");
-            forbidden(&mut client, &append(&[]));
+            forbidden(&mut client, &append("f1", &[]));
         }
     }
     assert_eq!(world.trace(), before);
@@ -122,8 +125,13 @@ fn the_service_s_role_cannot_post_what_does_not_balance() {
         ("postings_hold", vec![("v", "7210/main", "99999.99", "d1.1")]),
         ("postings_hold_placed_once", vec![("h", "7210/main", "1", "d1.1")]),
     ];
-    for (constraint, lines) in refused {
-        let sql = append(&lines);
+    let mut refused: Vec<_> =
+        refused.into_iter().map(|(constraint, lines)| (constraint, append("f1", &lines))).collect();
+    // A fund of which nothing would be proven, and a head that moves without records.
+    refused.push(("postings_fund", append("f9", &[("d", "1100/b1", "5", ""), ("c", "4101", "5", "")])));
+    refused.push(("head_grows", append("f1", &[]).replace("size + 1", "size")));
+    refused.push(("head_grows", append("f1", &[]).replace("size + 1", "size + 2")));
+    for (constraint, sql) in refused {
         let error = client.batch_execute(&sql).expect_err(&sql);
         let error = error.as_db_error().unwrap();
         assert!(error.code().code().starts_with("23"), "{sql}: {error:?}");

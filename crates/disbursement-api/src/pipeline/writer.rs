@@ -45,6 +45,9 @@ pub(super) struct Writer {
     is_up: bool,
     /// Whether more has to lapse than the last group took.
     has_more: bool,
+    /// Whether a group may still come whose connection was lost: only another head keeps it out, so the next group is
+    /// written even if it accepts nothing.
+    must_write: bool,
 }
 
 /// What the task does next.
@@ -100,6 +103,7 @@ impl Writer {
             saw_register: false,
             is_up: true,
             has_more: false,
+            must_write: false,
         }
     }
 
@@ -176,6 +180,9 @@ impl Writer {
     /// Begins to decide a group ahead: after one that is being written, or after the last. Where there is none, or that cannot
     /// be, its jobs are given back.
     async fn begin_ahead<'k>(&mut self, shared: &'k Shared, jobs: Vec<Job>) -> Result<Ahead<'k>, Vec<Job>> {
+        if self.must_write {
+            return Err(jobs);
+        }
         let (before, epoch, warm) = match (&mut self.writing, &self.connection) {
             (Some(writing), _) => (Some(&writing.before), &writing.epoch, writing.warm.take()),
             (None, Some(connection)) => {
@@ -210,7 +217,7 @@ impl Writer {
 
     /// Without any job: what has to lapse, and the day's group.
     async fn tick(&mut self) {
-        let Err(failed) = self.attempt(&[], false).await else { return };
+        let Err(failed) = self.attempt(&[]).await else { return };
         // What has to lapse waits for the next tick: tried again at once, it would fail again.
         self.has_more = false;
         if let Failed::Lost | Failed::Doubt(_) = failed {
@@ -226,7 +233,7 @@ impl Writer {
             return self.see_through(jobs, None).await;
         }
         let observed = Observed::begin(&jobs);
-        let opened = self.open(&jobs, false).instrument(observed.span.clone()).await;
+        let opened = self.open(&jobs).instrument(observed.span.clone()).await;
         match opened {
             Ok((connection, Opening::Decided(decided))) => {
                 self.write(jobs, connection, *decided, (Lock::Held, 0), observed);
@@ -292,17 +299,19 @@ impl Writer {
         self.last = None;
         let Ok((connection, result)) = written else {
             tracing::error!("the task that writes a group failed");
+            self.must_write = true;
             observed.end(&self.shared, Err(Unavailable::Unknown), trips);
             refuse(jobs, Unavailable::Unknown);
             return false;
         };
         let written = result.as_ref().map(|_| true).map_err(Failed::reason);
         observed.end(&self.shared, written, trips + connection.round_trips());
-        self.put_back(connection, &result).await;
+        self.put_back(connection, &result);
         match result {
             Ok(appended) => {
                 self.warm = warm;
                 self.is_up = true;
+                self.must_write = false;
                 self.has_more = appended.has_more;
                 answer(jobs, appended.answers, &epoch);
                 self.last = Some(Last { before, size, since: Instant::now() });
@@ -349,10 +358,8 @@ impl Writer {
         let deadline = Instant::now() + patience;
         let mut attempt = match before {
             Some(failed) => Err(failed),
-            None => self.attempt(jobs, false).await,
+            None => self.attempt(jobs).await,
         };
-        // Whether something may still come that only another head keeps out.
-        let mut must_write = false;
         loop {
             let doubt = match attempt {
                 Ok(answers) => {
@@ -362,13 +369,14 @@ impl Writer {
                 }
                 // Now with the lock, so that nobody is in between again.
                 Err(Failed::Moved) => {
-                    attempt = self.attempt(jobs, must_write).await;
+                    attempt = self.attempt(jobs).await;
                     continue;
                 }
                 Err(Failed::Lost) => None,
                 Err(Failed::Doubt(open)) => Some(open),
                 Err(failed) => return Err(failed),
             };
+            self.must_write |= doubt.as_ref().is_some_and(|open| open.lock == Lock::Taken);
             self.connection = None;
             if Instant::now() >= deadline || self.shared.is_gone() {
                 self.is_up = false;
@@ -376,15 +384,12 @@ impl Writer {
             }
             tokio::time::sleep(PAUSE).await;
             attempt = match doubt {
-                None => self.attempt(jobs, must_write).await,
-                Some(open) => {
-                    must_write |= open.lock == Lock::Taken;
-                    match self.resolve(open).await {
-                        Ok(Some(answers)) => Ok(answers),
-                        Ok(None) => self.attempt(jobs, must_write).await,
-                        Err(failed) => Err(failed),
-                    }
-                }
+                None => self.attempt(jobs).await,
+                Some(open) => match self.resolve(open).await {
+                    Ok(Some(answers)) => Ok(answers),
+                    Ok(None) => self.attempt(jobs).await,
+                    Err(failed) => Err(failed),
+                },
             };
         }
     }
@@ -402,6 +407,7 @@ impl Writer {
         };
         match logged {
             Ok(true) => {
+                self.must_write = false;
                 self.shared.grown.notify_one();
                 Ok(Some(doubt.answers))
             }
@@ -465,20 +471,21 @@ impl Writer {
     }
 
     /// One attempt, to its end.
-    async fn attempt(&mut self, jobs: &[Job], must_write: bool) -> Result<Vec<Vec<Outcome>>, Failed> {
+    async fn attempt(&mut self, jobs: &[Job]) -> Result<Vec<Vec<Outcome>>, Failed> {
         let observed = Observed::begin(jobs);
         let mut trips = 0;
-        let result = self.append(jobs, must_write, &mut trips).instrument(observed.span.clone()).await;
+        let result = self.append(jobs, &mut trips).instrument(observed.span.clone()).await;
         let written = result.as_ref().map(|appended| appended.is_written).map_err(Failed::reason);
         observed.end(&self.shared, written, trips);
         let appended = result?;
+        self.must_write &= !appended.is_written;
         self.has_more = appended.has_more;
         self.warm = appended.warm;
         Ok(appended.answers)
     }
 
-    async fn append(&mut self, jobs: &[Job], must_write: bool, trips: &mut u32) -> Result<Appended, Failed> {
-        let (connection, decided) = match self.open(jobs, must_write).await? {
+    async fn append(&mut self, jobs: &[Job], trips: &mut u32) -> Result<Appended, Failed> {
+        let (connection, decided) = match self.open(jobs).await? {
             (connection, Opening::Decided(decided)) => (connection, decided),
             (connection, Opening::Nothing(answers)) => {
                 *trips = connection.round_trips();
@@ -488,12 +495,12 @@ impl Writer {
         };
         let result = write(&self.shared, &*connection, *decided, Lock::Held).await;
         *trips = connection.round_trips();
-        self.put_back(connection, &result).await;
+        self.put_back(connection, &result);
         result
     }
 
     /// Locks the head and decides a group.
-    async fn open(&mut self, jobs: &[Job], must_write: bool) -> Result<(Box<dyn Appender>, Opening), Failed> {
+    async fn open(&mut self, jobs: &[Job]) -> Result<(Box<dyn Appender>, Opening), Failed> {
         self.last = None;
         if let Some(reason) = self.shared.refuses() {
             return Err(Failed::Stop(reason));
@@ -505,32 +512,28 @@ impl Writer {
         // A group that fails, or writes nothing, leaves none.
         let warm = self.warm.take();
         let attempt = Attempt::locked(&self.shared, &*connection, self.confirmed);
-        let opened = attempt.open(&*connection, jobs, warm, must_write).await;
+        let opened = attempt.open(&*connection, jobs, warm, self.must_write).await;
         match opened {
             Ok(opening) => Ok((connection, opening)),
             Err(failed) => {
-                let result = Err(failed);
-                self.put_back(connection, &result).await;
-                result
+                // It leaves a transaction behind, which is rolled back here or with the connection.
+                let is_there = !matches!(failed, Failed::Lost | Failed::Doubt(_));
+                if is_there && connection.roll_back().await.is_ok() {
+                    self.connection = Some(connection);
+                }
+                Err(failed)
             }
         }
     }
 
-    /// A failed attempt leaves a transaction behind, which is rolled back here or with the connection.
-    async fn put_back<T>(&mut self, connection: Box<dyn Appender>, result: &Result<T, Failed>) {
-        let is_clean = match result {
-            Ok(_) => {
-                self.confirmed.used();
-                true
-            }
-            Err(Failed::Lost | Failed::Doubt(_)) => false,
-            // Its COMMIT was a rollback.
-            Err(Failed::Moved) => true,
-            Err(Failed::Refused | Failed::Stop(_)) => connection.roll_back().await.is_ok(),
-        };
-        if is_clean {
-            self.connection = Some(connection);
+    /// After a group was committed, or was not: either way no transaction is open.
+    fn put_back(&mut self, connection: Box<dyn Appender>, result: &Result<Appended, Failed>) {
+        match result {
+            Ok(_) => self.confirmed.used(),
+            Err(Failed::Lost | Failed::Doubt(_)) => return,
+            Err(Failed::Moved | Failed::Refused | Failed::Stop(_)) => {}
         }
+        self.connection = Some(connection);
     }
 }
 

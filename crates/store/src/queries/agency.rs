@@ -2,7 +2,7 @@
 //!
 //! Reads that wait are taken together. They are written down on the primary first ([`record`]), all of them by one statement,
 //! and then answered ([`read`]), those of one agency in one transaction that names it and no other, on a standby where there
-//! is one; either is one round trip. A case of another agency and a case that does not exist go through the same
+//! is one; either is one round trip, and one more for a case with more disbursements than are listed. A case of another agency and a case that does not exist go through the same
 //! statements and come out of the same branch: row-level security and the statement's own condition make both an empty answer.
 
 use std::borrow::Borrow;
