@@ -92,3 +92,35 @@ fn a_head_that_no_standby_has_is_never_signed() {
     assert_eq!(Log::read(&bundle).digests.len() as u64, before + 2);
     assert_eq!(register::read(&register).unwrap().unwrap().epoch.timeline, 2);
 }
+
+/// Where nothing is new, nothing waits for a standby that is gone: what was accepted before has its receipt, and a service stops.
+#[test]
+fn what_is_published_needs_no_standby_any_more() {
+    let pair = Pair::start();
+    let (register, clock) = (register_path(), Clock::default());
+    let start = || {
+        let settings = Settings { receipt_wait: Duration::from_secs(5), ..Settings::default() };
+        let databases = pair.databases(&[&pair.a, &pair.b]);
+        Service::over(runtime(), databases, &register, &clock, settings, |_| {})
+    };
+    let service = start();
+    let mut desk = Desk { url: service.url.clone(), clock: clock.clone(), ledger: Digest::of("none yet") };
+    desk.found(policy());
+    desk.offer();
+    let record = desk.sign("anna", opening("case-1", "north"));
+    let first = desk.post(&[record.envelope().clone()], "each");
+    desk.accept(&first);
+    pair.b.kill();
+    drop(service);
+    let again = start();
+    let answer = desk.at(&again.url).post(&[record.envelope().clone()], "each");
+    assert_eq!(
+        (answer.position(), &answer.json["checkpoint"]),
+        (first.position(), &first.json["checkpoint"])
+    );
+    assert!(answer.json["checkpoint"].is_string(), "{}", answer.text);
+    // Longer than a connection of the publisher's gets old.
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(pair.a.waiting().is_empty(), "{:?}", pair.a.waiting());
+    drop(again);
+}
