@@ -28,7 +28,7 @@ test: postgresql openssl python systemd lint deny ## Everything that must pass b
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
-# How often each of the two tests kills. They take about five seconds a kill.
+# How often each of the two tests kills. They take one to five seconds a kill.
 KILLS ?= 500
 
 .PHONY: soak
