@@ -18,7 +18,7 @@ BEGIN
 END
 $$;
 
--- In each table, columns of a fixed width come first, so that little is lost to their alignment.
+-- In the large tables, columns of a fixed width come first, so that little is lost to their alignment.
 
 -- The keys that records are signed with. Only appended to.
 CREATE TABLE signing_keys (

@@ -24,9 +24,6 @@ pub enum StoreError {
     /// A newer primary was seen while this one was connected to.
     #[error("there is a newer primary than this server")]
     Overtaken,
-    /// A statement was not prepared on this connection.
-    #[error("a statement was not prepared on this connection")]
-    NotPrepared,
     /// What is to be stored could not be packed.
     #[error("what is to be stored could not be packed")]
     Packing(#[from] std::io::Error),
@@ -68,9 +65,7 @@ impl StoreError {
             StoreError::Database(error) => error,
             StoreError::Gone | StoreError::Silent | StoreError::NotReplicated => return Fault::Lost,
             StoreError::Overtaken => return Fault::Standby,
-            StoreError::NotPrepared | StoreError::Packing(_) | StoreError::Corrupt { .. } => {
-                return Fault::Other;
-            }
+            StoreError::Packing(_) | StoreError::Corrupt { .. } => return Fault::Other,
         };
         let Some(refused) = error.as_db_error() else {
             // Without an answer of the server only the connection can have failed, or the encoding of a parameter.

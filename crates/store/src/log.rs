@@ -31,7 +31,7 @@ pub struct Head {
 }
 
 /// The head, and what [`head_of`] reads.
-pub(crate) const HEAD: &str = "SELECT size, root, frontier, recorded_at, forked FROM head";
+const HEAD: &str = "SELECT size, root, frontier, recorded_at, forked FROM head";
 const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM envelopes \
     WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
 /// Stores a checkpoint.

@@ -25,7 +25,6 @@ use crate::log::signed;
 /// The records of a group, or the founding record alone, and all that they change.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    pub(crate) first: u64,
     next: u64,
     pub(crate) recorded_at: Timestamp,
     pub(crate) records: Records,
@@ -101,7 +100,6 @@ impl Rows {
     /// Nothing yet; the first record will stand at `first`.
     pub fn new(first: u64, recorded_at: Timestamp) -> Rows {
         Rows {
-            first,
             next: first,
             recorded_at,
             records: Records::default(),
@@ -111,16 +109,6 @@ impl Rows {
             tables: Tables::default(),
             changes: Changes::default(),
         }
-    }
-
-    /// The position of the first record.
-    pub fn first(&self) -> u64 {
-        self.first
-    }
-
-    /// The time of the group.
-    pub fn recorded_at(&self) -> Timestamp {
-        self.recorded_at
     }
 
     /// How many records there are.

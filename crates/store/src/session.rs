@@ -20,7 +20,7 @@ const ROUND_TRIP: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Commits something that says nothing, where the server waits for a standby.
-pub(crate) const REPLICATED: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
+const REPLICATED: &str = "SELECT pg_logical_emit_message(true, 'safeconduct', '') \
                                      WHERE current_setting('synchronous_standby_names') <> ''";
 
 /// A connection of the service's role. Dropping it closes the connection.

@@ -1,4 +1,4 @@
-//! A group that is decided while the one before it is being written.
+//! A group that is decided without the lock, on the state after the one that is being written or was written last.
 
 use std::sync::atomic::AtomicU32;
 

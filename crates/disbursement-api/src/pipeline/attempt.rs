@@ -1,8 +1,8 @@
 //! One attempt to append one group: what is read for it, its decisions, and its commit.
 //!
-//! A group is decided either under the head's lock, or *ahead*: while the group before it is still being written, on the state
-//! that there will be after that one. What such a group needs besides is read from snapshots without a lock. A snapshot is
-//! good if its head is the one before or the one after the group that is being written, since what that group
+//! A group is decided either under the head's lock, or *ahead*: on the state that there will be after the group that is being
+//! written, or that there is after the last one. What such a group needs besides is read from snapshots without a lock. A
+//! snapshot is good if its head is the one before or the one after that group, since what that group
 //! changes is known here and anything else is the same in both. A group that was decided ahead is appended only if the log ends
 //! with the head that it follows when the lock is had, which the database checks.
 
