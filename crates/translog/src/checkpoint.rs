@@ -4,7 +4,7 @@
 //! lines of signatures, `— <key name> <base64 of key hash and signature>`. The log's own key is named like its origin.
 //!
 //! Parsing is strict: exactly these three lines, one spelling of each, and the log's signature must hold. Lines of
-//! other keys (witnesses' cosignatures) must be well-formed, and are otherwise left alone.
+//! other keys (witnesses' cosignatures, which [`crate::cosignature`] reads) must be well-formed, and are otherwise left alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -60,9 +60,9 @@ impl Checkpoint {
     /// The signed note. The origin must be one that [`is_origin`] accepts; otherwise nobody can parse the note.
     pub fn sign(&self, key: &SecretKey) -> String {
         let body = self.body();
-        let mut signature = key_hash(&self.origin, key.public()).to_vec();
-        signature.extend_from_slice(key.sign(body.as_bytes()).as_bytes());
-        format!("{body}\n\u{2014} {} {}\n", self.origin, STANDARD.encode(signature))
+        let signature = key.sign(body.as_bytes());
+        let line = signature_line(&self.origin, key_hash(&self.origin, key.public()), signature.as_bytes());
+        format!("{body}\n{line}")
     }
 
     /// The checkpoint in a signed note, if it is one of the log `origin` and signed by `key`.
@@ -72,18 +72,13 @@ impl Checkpoint {
         if checkpoint.origin != origin {
             return Err(CheckpointError::Origin);
         }
-        let hash = key_hash(origin, key);
-        let mut signed = false;
-        for line in signatures.split('\n') {
-            let (name, signature) = split_signature(line)?;
-            let Some(signature) = signature.strip_prefix(&hash).filter(|_| name == origin) else {
-                continue;
-            };
-            let signature = signature.try_into().map(Signature).map_err(|_| CheckpointError::BadSignature)?;
+        let by_log = signatures_by(signatures, origin, key_hash(origin, key))?;
+        for signature in &by_log {
+            let signature =
+                signature.as_slice().try_into().map(Signature).map_err(|_| CheckpointError::BadSignature)?;
             key.verify(body.as_bytes(), &signature).map_err(|_| CheckpointError::BadSignature)?;
-            signed = true;
         }
-        if signed { Ok(checkpoint) } else { Err(CheckpointError::Unsigned) }
+        if by_log.is_empty() { Err(CheckpointError::Unsigned) } else { Ok(checkpoint) }
     }
 
     /// The same for a log that may have had several origins: whether it had this one is left to the caller.
@@ -92,7 +87,7 @@ impl Checkpoint {
         Self::parse_and_verify(text, origin, key)
     }
 
-    fn parse_body(body: &str) -> Result<Self, CheckpointError> {
+    pub(crate) fn parse_body(body: &str) -> Result<Self, CheckpointError> {
         let lines: Vec<_> = body.split_terminator('\n').collect();
         let [origin, size, root] = lines.as_slice() else {
             return Err(CheckpointError::Body("expected the lines origin, size and root"));
@@ -120,8 +115,13 @@ pub fn is_origin(name: &str) -> bool {
 
 /// The first four bytes of SHA-256 of name, line feed, signature type and key (C2SP signed-note, "Signatures").
 pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
+    hash_of_type(ED25519, name, key)
+}
+
+/// The same for a signature of any type.
+pub(crate) fn hash_of_type(signature_type: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut bytes = name.as_bytes().to_vec();
-    bytes.extend_from_slice(&[b'\n', ED25519]);
+    bytes.extend_from_slice(&[b'\n', signature_type]);
     bytes.extend_from_slice(&key.raw());
     let [a, b, c, d, ..] = *Digest::of(bytes).as_bytes();
     [a, b, c, d]
@@ -130,13 +130,19 @@ pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
 /// The text from which others verify the log's notes: `<name>+<key hash>+<base64 of type and key>` (C2SP signed-note,
 /// "Verifier keys").
 pub fn verifier_key(origin: &str, key: &PublicKey) -> String {
-    let mut bytes = vec![ED25519];
+    verifier_key_of_type(ED25519, origin, key)
+}
+
+/// The same for signatures of any type.
+pub(crate) fn verifier_key_of_type(signature_type: u8, name: &str, key: &PublicKey) -> String {
+    let mut bytes = vec![signature_type];
     bytes.extend_from_slice(&key.raw());
-    format!("{origin}+{:08x}+{}", u32::from_be_bytes(key_hash(origin, key)), STANDARD.encode(bytes))
+    let hash = u32::from_be_bytes(hash_of_type(signature_type, name, key));
+    format!("{name}+{hash:08x}+{}", STANDARD.encode(bytes))
 }
 
 /// The note's text, with its last line feed, and its signature lines, without.
-fn split_note(text: &str) -> Result<(&str, &str), CheckpointError> {
+pub(crate) fn split_note(text: &str) -> Result<(&str, &str), CheckpointError> {
     if text.len() > MAX_NOTE_BYTES {
         return Err(CheckpointError::TooLarge);
     }
@@ -150,6 +156,22 @@ fn split_note(text: &str) -> Result<(&str, &str), CheckpointError> {
         .and_then(|rest| rest.strip_suffix('\n'))
         .ok_or(CheckpointError::Note("no signature, or the last line does not end"))?;
     Ok((body, signatures))
+}
+
+/// The signatures, without the key's hash, of the lines with a key's name and hash. Every line must be well-formed.
+pub(crate) fn signatures_by(lines: &str, name: &str, hash: [u8; 4]) -> Result<Vec<Vec<u8>>, CheckpointError> {
+    let mut found = Vec::new();
+    for line in lines.split('\n') {
+        let (by, signature) = split_signature(line)?;
+        found.extend(signature.strip_prefix(&hash).filter(|_| by == name).map(<[u8]>::to_vec));
+    }
+    Ok(found)
+}
+
+/// A signature line, with its line feed.
+pub(crate) fn signature_line(name: &str, hash: [u8; 4], signature: &[u8]) -> String {
+    let bytes = [hash.as_slice(), signature].concat();
+    format!("\u{2014} {name} {}\n", STANDARD.encode(bytes))
 }
 
 /// The key name and the bytes (key hash, then signature) of a signature line.

@@ -6,14 +6,18 @@
 //! | [`proof`] | RFC 6962 section 2.1.1 inclusion and section 2.1.2 consistency proofs, by the crate `tlog_tiles` |
 //! | [`tile`] | C2SP tlog-tiles: 256 hashes a tile |
 //! | [`checkpoint`] | C2SP tlog-checkpoint in a C2SP signed-note |
+//! | [`cosignature`] | C2SP tlog-cosignature, by witnesses |
+//! | [`witness`] | C2SP tlog-witness: what a log asks of a witness |
 //!
 //! What it is not: it stores and fetches nothing. Whoever makes proofs gives it a [`proof::HashSource`]. It does not know
 //! what a leaf contains. Nothing here panics, whatever the input.
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod proof;
 pub mod tile;
 pub mod tree;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Tests against the crates `ct-merkle` and `signed_note`, known roots, and random input.
 
 mod checkpoint;
+mod cosignature;
 mod proof;
 mod tile;
 mod tree;
