@@ -45,7 +45,7 @@ const BODY: &[u8] = b"{}";
 const CREATED: i64 = 1_800_000_000;
 const NONCE: &str = "a-nonce";
 const GOLDEN_LOG: &str = "tests/vectors/logs/first-disbursement.ndjson";
-const GOLDEN_LEDGER: &str = "b4322107900dcc6b33c7ca333c949a06b4728624d4d4a888e49e413991c78c60";
+const GOLDEN_LEDGER: &str = "ef584a4ff997fc23b52fb2a6e9e929a42ba9dd548225e2934f7be40d8e50f248";
 /// How many leaves the tree has in which proofs are tried.
 const LEAVES: u64 = 60;
 

@@ -1,8 +1,7 @@
 """A second audit of a bundle, written from docs/spec alone; it shares nothing with the crates.
 
-Usage: audit.py BUNDLE... --ledger ID [--json]. Prints a verdict for each bundle: VERIFIED, or REFUTED with the place,
-the code and the reason. Exits with 0 if all are verified, 1 if one is refuted, 2 if one could not be read.
-"""
+Usage: audit.py BUNDLE... --ledger ID [--json]. Prints for each VERIFIED, or REFUTED with place, code and reason. Exits
+with 0 if all are verified, 1 if one is refuted, 2 if one could not be read."""
 
 import argparse
 import base64
@@ -55,14 +54,12 @@ MINOR_UNITS = {
     "CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL "
     "HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR "
     "MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP "
-    "SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR "
-    "ZMW ZWG",
-    3: "BHD IQD JOD KWD LYD OMR TND",
-    4: "CLF UYW",
+    "SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW "
+    "ZWG",
+    3: "BHD IQD JOD KWD LYD OMR TND", 4: "CLF UYW",
 }
 MINOR_UNITS = {code: units for units, codes in MINOR_UNITS.items() for code in codes.split()}
-EPOCH, MAX_INTEGER = datetime.datetime(1970, 1, 1), 2**63 - 1
-SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
+EPOCH, MAX_INTEGER, SPKI_PREFIX = datetime.datetime(1970, 1, 1), 2**63 - 1, bytes.fromhex("302a300506032b6570032100")
 HIDDEN = re.compile("[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 Money, PublicKey = namedtuple("Money", "minor currency"), namedtuple("PublicKey", "id raw")
 
@@ -177,8 +174,10 @@ evidence = holder:id kind:text sha256:digest
 offer-version = offer:id version:integer
 part = amount:money body:id
 band = approvers:integer directors:integer up_to:money
-policy = bands:band* channels:=manual* {SETTINGS.replace(" ", ":integer ")}:integer
-empty =
+witness = key:key name:token statement:=consistent|replayed
+witnessing = replays:integer threshold:integer witnesses:witness*
+policy = bands:band* channels:=manual* {SETTINGS.replace(" ", ":integer ")}:integer witnessing?:witnessing
+empty acceptance =
 signature = keyid:digest sig:base64
 dsse = payload:base64 payloadType:payload-type signatures:signature*
 channel ? manual:empty
@@ -196,7 +195,6 @@ reopen = checkpoint:note continued:basis origin:token
 act ? enrol:enrol policy:set-policy reopen:reopen revoke:revoke roles:set-roles
 effect = amount:money benefit:id channel:channel disbursement:id expires:time fund:id most:money offer:offer-version \
 policy:integer preparer:id request:digest
-acceptance =
 proposal = act:act
 concurrence = proposal:digest
 veto = proposal:digest reason:text
@@ -225,7 +223,7 @@ bank-rejection = disbursement:id evidence:evidence
 bank-return = disbursement:id evidence:evidence kept:money value_date:day
 custodian = key:key principal:id
 charter = checkpoint_key:key currencies:currency* custodians:custodian* origin:token policy:policy quorum:integer \
-record_key:key witness_threshold:integer witnesses:key*
+record_key:key
 founding = body:charter id:uuid issued_at:time key:digest signer:id
 group = epoch:token first:integer ledger:digest recorded_at:time root:digest rules:integer
 entry = authority:digest* benefit?:id case_commitment?:digest disbursement?:id effective:day id:entry-id ledger:digest \
@@ -295,10 +293,9 @@ def parse_record(leaf):
 
 def possession(envelope):
     kind, payload, keyid, signature = envelope
-    demand(kind == "application/vnd.safeconduct.key-possession.v1+json", "possession_invalid")
     says = parse(payload, FORMS["key-possession"], "possession_invalid", "possession_invalid")
     is_signed = is_signature(says.key.raw, pre_authentication(kind, payload), signature)
-    demand(keyid == says.key.id and is_signed, "possession_invalid")
+    demand(is_signed and keyid == says.key.id and OURS.sub(r"\1", kind) == "key-possession", "possession_invalid")
     return says
 
 def grown(peaks, leaf):  # the roots of the full subtrees from the left, with their sizes, after a further leaf
@@ -451,11 +448,10 @@ def check_founding(charter, record):
     signers = [each.key.id for each in charter.custodians if each.principal == record.says.signer]
     demand(record.keyid in signers, "founding_invalid", "not signed by a custodian")
     principals = [each.principal for each in charter.custodians]
-    keys = [charter.record_key, charter.checkpoint_key, *charter.witnesses, *(each.key for each in charter.custodians)]
+    keys = [charter.record_key, charter.checkpoint_key, *(each.key for each in charter.custodians)]
     demand(is_sorted(principals) and len(keys) == len(set(keys)), "founding_invalid", "custodians, or a key twice")
     demand(charter.currencies and is_sorted(charter.currencies), "founding_invalid", "currencies")
     demand(2 <= charter.quorum <= len(principals) < 2 * charter.quorum, "founding_invalid", "quorum")
-    demand(charter.witness_threshold <= len(charter.witnesses), "founding_invalid", "witnesses")
     check_policy(charter.policy, charter, "founding_invalid")
 
 def check_policy(policy, charter, code):
@@ -466,6 +462,10 @@ def check_policy(policy, charter, code):
     some = [policy.bank_report_persons, policy.receipt_persons, policy.basis_age_s, policy.expiry_max_s, policy.gap_s]
     longest = max(value for name, value in policy._asdict().items() if name.endswith("_s"))
     demand(min(some) > 0 and longest <= 3660 * 86400 and is_sorted(policy.channels), code, "a number, or channels")
+    if found := policy.witnessing:
+        names, keys, says = ([getattr(each, of) for each in found.witnesses] for of in ("name", "key", "statement"))
+        is_good = is_sorted(names) and len({*keys} - {charter.record_key, charter.checkpoint_key}) == len(names)
+        demand(is_good and len(keys) >= found.threshold > 0 and found.replays <= says.count("replayed"), code, "witnesses")
 
 def acceptance(s, r, b):
     demand(r.says.signer not in s.accepted, "already_accepted")
@@ -499,7 +499,7 @@ def check_act(s, name, act, count):  # when it is proposed, and again when it is
         demand(len(keys) == len(set(keys)), "act_invalid", "a key twice")
         is_ours = all((each.ledger, each.principal) == (s.ledger, act.principal) for each in says)
         demand(is_ours, "possession_invalid", "for another ledger or principal")
-        own = {key.id for key in (s.charter.record_key, s.charter.checkpoint_key, *s.charter.witnesses)}
+        own = {s.charter.record_key.id, s.charter.checkpoint_key.id}
         demand(not (own | s.keys.keys()) & set(keys), "key_enrolled")
         demand(("custodian" in act.roles) == (act.principal in s.custodians), "custodians_fixed")
         demand(all(start <= s.now for start, _ in s.roles.get(act.principal, [])), "act_pending")

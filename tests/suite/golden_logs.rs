@@ -4,7 +4,7 @@
 use tests::binary::root;
 
 const LOGS: [(&str, &str); 1] =
-    [("first-disbursement.ndjson", "b4322107900dcc6b33c7ca333c949a06b4728624d4d4a888e49e413991c78c60")];
+    [("first-disbursement.ndjson", "ef584a4ff997fc23b52fb2a6e9e929a42ba9dd548225e2934f7be40d8e50f248")];
 
 #[test]
 fn every_log_replays() {

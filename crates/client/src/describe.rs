@@ -13,6 +13,7 @@ use records::cases::{BenefitKind, Offer, OfferVersion, ScreeningOutcome};
 use records::disbursements::{Channel, Effect, Request};
 use records::governance::{Act, Charter, Policy, Role};
 use records::scalar::Evidence;
+use records::witnessing::{Statement, Witnessing};
 
 /// A body in plain words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -348,7 +349,7 @@ fn policy(mut words: Words, policy: &Policy) -> Words {
             records::governance::ChannelKind::Manual => "manual",
         })
         .collect();
-    words
+    let words = words
         .and("channels", channels.join(", "))
         .and("persons for a report of the bank", policy.bank_report_persons)
         .and("persons for a receipt or legal fact", policy.receipt_persons)
@@ -357,7 +358,19 @@ fn policy(mut words: Words, policy: &Policy) -> Words {
         .and("delay of custodians' acts", duration(policy.quorum_delay_s.0))
         .and("difference of clocks", duration(policy.skew_s.0))
         .and("longest gap between groups", duration(policy.gap_s.0))
-        .and("grace of a lapse", duration(policy.lapse_grace_s.0))
+        .and("grace of a lapse", duration(policy.lapse_grace_s.0));
+    let Some(Witnessing { replays, threshold, witnesses }) = &policy.witnessing else {
+        return words.and("cosignatures demanded", "none");
+    };
+    let words =
+        words.and("cosignatures demanded", threshold).and("of these, by witnesses who replay", replays);
+    witnesses.iter().fold(words, |words, witness| {
+        let says = match witness.statement {
+            Statement::Consistent => "that the log only grows",
+            Statement::Replayed => "that it replayed the log",
+        };
+        words.and(&format!("witness {}", witness.name), format!("{} states {says}", witness.key.id()))
+    })
 }
 
 /// The words for a founding record.
@@ -375,8 +388,7 @@ pub fn charter(charter: &Charter) -> Words {
     }
     let words = words
         .and("ledger's key for records", charter.record_key.id())
-        .and("ledger's key for checkpoints", charter.checkpoint_key.id())
-        .and("witnesses", format!("{} demanded of {}", charter.witness_threshold, charter.witnesses.len()));
+        .and("ledger's key for checkpoints", charter.checkpoint_key.id());
     policy(words, &charter.policy)
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ledger::currency::Currency;
 use ledger::id::PrincipalId;
-use records::governance::{Act, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
+use records::governance::{Act, Charter, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
+use records::witnessing::{Statement, Witnessing};
 use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -69,20 +69,14 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
         .iter()
         .map(|custodian| custodian.key.id())
         .chain([charter.record_key.id(), charter.checkpoint_key.id()])
-        .chain(charter.witnesses.iter().map(PublicKey::id))
         .collect();
-    if keys.len() != custodians.len() + 2 + charter.witnesses.len() {
-        return Err(invalid(
-            "every custodian, the ledger's two keys and every witness need a key of their own",
-        ));
-    }
-    if charter.witness_threshold.0 > charter.witnesses.len() as u64 {
-        return Err(invalid("the witness threshold exceeds the number of witnesses"));
+    if keys.len() != custodians.len() + 2 {
+        return Err(invalid("every custodian and the ledger's two keys need a key of their own"));
     }
     if charter.currencies.is_empty() || !charter.currencies.windows(2).all(|pair| pair[0] < pair[1]) {
         return Err(invalid("list at least one currency, each once, sorted by code"));
     }
-    if let Some(problem) = policy_problem(&charter.policy, &charter.currencies) {
+    if let Some(problem) = policy_problem(&charter.policy, charter) {
         return Err(invalid(problem));
     }
     if !custodians.iter().any(|c| c.principal == founding.signer && c.key.id() == founding.key) {
@@ -116,7 +110,7 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
 }
 
 /// What is wrong with a policy, if anything is.
-fn policy_problem(policy: &Policy, currencies: &[Currency]) -> Option<&'static str> {
+fn policy_problem(policy: &Policy, charter: &Charter) -> Option<&'static str> {
     let rising = policy.bands.windows(2).all(|pair| {
         let (low, high) = (&pair[0].up_to, &pair[1].up_to);
         if low.currency() == high.currency() {
@@ -129,7 +123,7 @@ fn policy_problem(policy: &Policy, currencies: &[Currency]) -> Option<&'static s
         return Some("list the bands by currency and rising, none twice");
     }
     for band in &policy.bands {
-        if !currencies.contains(&band.up_to.currency()) {
+        if !charter.currencies.contains(&band.up_to.currency()) {
             return Some("a band is in a currency that the ledger does not hold");
         }
         if !band.up_to.is_positive() {
@@ -159,6 +153,30 @@ fn policy_problem(policy: &Policy, currencies: &[Currency]) -> Option<&'static s
     }
     if policy.basis_age_s.0 == 0 || policy.expiry_max_s.0 == 0 || policy.gap_s.0 == 0 {
         return Some("basis_age_s, expiry_max_s and gap_s must be above zero");
+    }
+    policy.witnessing.as_ref().and_then(|witnessing| witnessing_problem(witnessing, charter))
+}
+
+/// What is wrong with the witnesses, if anything is.
+fn witnessing_problem(witnessing: &Witnessing, charter: &Charter) -> Option<&'static str> {
+    let Witnessing { replays, threshold, witnesses } = witnessing;
+    if !witnesses.windows(2).all(|pair| pair[0].name.as_str() < pair[1].name.as_str()) {
+        return Some("list each witness once, sorted by name");
+    }
+    let ours = [charter.record_key.id(), charter.checkpoint_key.id()];
+    let keys: BTreeSet<KeyId> =
+        witnesses.iter().map(|witness| witness.key.id()).filter(|key| !ours.contains(key)).collect();
+    if keys.len() != witnesses.len() {
+        return Some("every witness needs a key of its own, not one of the ledger's");
+    }
+    if threshold.0 == 0 || threshold.0 > witnesses.len() as u64 {
+        return Some(
+            "the threshold of witnesses is at least 1 and not more than there are; leave witnessing out to demand none",
+        );
+    }
+    let replaying = witnesses.iter().filter(|witness| witness.statement == Statement::Replayed).count();
+    if replays.0 > replaying as u64 {
+        return Some("more replays are demanded than there are witnesses who replay");
     }
     None
 }
@@ -262,7 +280,7 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
             check_assignment(context, principal, roles)
         }
         Act::Policy { policy } => {
-            if let Some(problem) = policy_problem(policy, &context.charter.charter.currencies) {
+            if let Some(problem) = policy_problem(policy, &context.charter.charter) {
                 return Err(invalid(problem));
             }
             let state = context.view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?;
@@ -376,8 +394,7 @@ fn new_keys(
 /// A key is enrolled once ever, and never one of the ledger's own.
 fn check_new(context: &Context<'_>, key: KeyId) -> Result<(), Halt> {
     let charter = &context.charter.charter;
-    let reserved = [&charter.record_key, &charter.checkpoint_key].into_iter().chain(&charter.witnesses);
-    if reserved.map(PublicKey::id).any(|reserved| reserved == key) {
+    if [&charter.record_key, &charter.checkpoint_key].into_iter().any(|ours| ours.id() == key) {
         return Err(Code::KeyEnrolled.into());
     }
     context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)

@@ -13,11 +13,16 @@ ledger_not_founded    | empty   | c1 register a9
 ledger_founded        | founded | found quorum=3
 founding_invalid      | empty   | found quorum=1
 founding_invalid      | empty   | found quorum=4
-founding_invalid      | empty   | found threshold=2
+founding_invalid      | empty   | found threshold=1
+founding_invalid      | empty   | found threshold=0 witnesses=w1
+founding_invalid      | empty   | found threshold=2 witnesses=w1
+founding_invalid      | empty   | found replays=1 witnesses=w1
+founding_invalid      | empty   | found replays=2 witnesses=w1-replay,w2
+founding_invalid      | empty   | found witnesses=w2,w1
+founding_invalid      | empty   | found witnesses=w1,w1
 founding_invalid      | empty   | found currencies=
 founding_invalid      | empty   | found currencies=USD,EUR
 founding_invalid      | empty   | found custodians=twice
-founding_invalid      | empty   | found witnesses=c2
 founding_invalid      | empty   | found witnesses=ledger/records
 founding_invalid      | empty   | found signer=c4
 founding_invalid      | empty   | found bands=10.00/0/0
@@ -85,6 +90,8 @@ act_invalid           | staffed | c1 enrol x roles=agency,payer keys=x
 act_invalid           | staffed | c1 enrol x roles=payer keys=x,x
 act_invalid           | staffed | c1 set-roles nobody payer
 act_invalid           | staffed | c1 set-policy gap_s=0
+act_invalid           | staffed | c1 set-policy threshold=2 witnesses=w1
+act_invalid           | staffed | c1 set-policy witnesses=ledger/checkpoints
 act_invalid           | staffed | c1 set-policy bands=GBP:1.00/1/0
 act_invalid           | staffed | c1 revoke dir1 as=r ; c2 concur r ; c1 revoke dir1
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x for=y

@@ -10,6 +10,7 @@ use signing::keys::{KeyId, PublicKey};
 
 use crate::record::Basis;
 use crate::scalar::{InstructionId, Integer, Text, Token};
+use crate::witnessing::Witnessing;
 use ledger::time::Timestamp;
 
 /// What a principal may do. A principal may hold several roles; the rules keep the persons of one payment apart.
@@ -119,10 +120,6 @@ pub struct Charter {
     pub quorum: Integer,
     /// The ledger's key for the records that it signs itself.
     pub record_key: PublicKey,
-    /// How many witnesses a verifier demands.
-    pub witness_threshold: Integer,
-    /// The witnesses' keys; none yet is allowed.
-    pub witnesses: Vec<PublicKey>,
 }
 
 /// A custodian whom the founding record names.
@@ -159,6 +156,9 @@ pub struct Policy {
     pub receipt_persons: Integer,
     /// By how much clocks may differ, in seconds.
     pub skew_s: Integer,
+    /// Who cosigns checkpoints, and how many of them a verifier demands; nobody yet is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witnessing: Option<Witnessing>,
 }
 
 /// One approval band.

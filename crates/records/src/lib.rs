@@ -13,6 +13,7 @@ pub mod governance;
 pub mod journal;
 mod record;
 pub mod scalar;
+pub mod witnessing;
 
 pub use record::{
     Basis, Body, BuildError, Header, Instruction, Kind, Payload, Record, RecordError, Verified,

@@ -54,7 +54,7 @@ bank-fee     | payload_invalid       | "35.00"                 | ["35.00"]
 request      | payload_not_canonical | "occurrence":"1"        | "occurrence":1
 request      | payload_not_canonical | "occurrence":"1"        | "occurrence":-0
 # Nesting.
-acceptance   | payload_not_canonical | "body":{}               | "body":[[[[[[[[]]]]]]]]
+acceptance   | payload_not_canonical | "body":{}               | "body":[[[[[[[[[]]]]]]]]]
 acceptance   | payload_invalid       | "body":{}               | "body":[[[[[[[]]]]]]]
 # Amounts.
 bank-fee     | payload_invalid       | "35.00"                 | "35"

@@ -14,6 +14,7 @@ use records::disbursements::*;
 use records::governance::*;
 use records::journal::*;
 use records::scalar::{Evidence, InstructionId, Integer, Salt, Text};
+use records::witnessing::{Statement, Witness, Witnessing};
 use records::{Basis, Body, Header, Kind, Payload};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -199,6 +200,15 @@ impl Draw {
             quorum_delay_s: self.integer(86_400),
             receipt_persons: self.integer(2),
             skew_s: self.integer(60),
+            witnessing: self.flag(true).then(|| Witnessing {
+                replays: self.integer(1),
+                threshold: self.integer(2),
+                witnesses: self.list(2, |draw, index| Witness {
+                    key: draw.key("witness").public().clone(),
+                    name: parse(["w.example/ada", "w.example/bea"][index % 2]),
+                    statement: draw.pick(&[Statement::Consistent, Statement::Replayed]),
+                }),
+            }),
         }
     }
 
@@ -299,8 +309,6 @@ impl Draw {
             policy: self.policy(),
             quorum: self.integer(2),
             record_key: self.key("ledger/records").public().clone(),
-            witness_threshold: self.integer(1),
-            witnesses: self.list(1, |draw, _| draw.key("witness").public().clone()),
         }
     }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How deep objects and arrays may nest; the outermost one counts.
-pub const MAX_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 9;
 
 /// Why bytes are not the canonical encoding of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,8 +5,10 @@ use records::governance::{
     Acceptance, Act, Charter, Concurrence, FoundingCustodian, KeyPossession, Proposal, Role,
 };
 use records::scalar::Integer;
+use records::witnessing::{Statement, Witness, Witnessing};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
+use signing::keys::PublicKey;
 use tests::outsiders::revocation;
 use tests::people::Person;
 use tests::service::ledger_keys;
@@ -45,13 +47,21 @@ fn a_founding_wants_more_than_one_person() {
         policy: policy(),
         quorum: Integer(2),
         record_key: ledger_keys().record.public().clone(),
-        witness_threshold: Integer(0),
-        witnesses: vec![],
     };
     let quorum_says = "the quorum must be at least 2, more than half of the custodians";
     let shared = FoundingCustodian { key: custodian("karl").key, principal: id("kira") };
+    let witnessed = |charter: &mut Charter, threshold: u64, replays: u64, witnesses: &[Witness]| {
+        let (replays, threshold) = (Integer(replays), Integer(threshold));
+        charter.policy.witnessing = Some(Witnessing { replays, threshold, witnesses: witnesses.to_vec() });
+    };
+    let witness = |name: &str, key: &PublicKey| Witness {
+        key: key.clone(),
+        name: id(name),
+        statement: Statement::Consistent,
+    };
+    let (ada, eve) = (Person::new("ada").key.public().clone(), Person::new("eve").key.public().clone());
     type Alter<'a> = &'a dyn Fn(&mut Charter);
-    let cases: [(Alter<'_>, &str); 13] = [
+    let cases: [(Alter<'_>, &str); 18] = [
         (&|charter| charter.quorum = Integer(1), quorum_says),
         (&|charter| charter.quorum = Integer(0), quorum_says),
         (&|charter| charter.quorum = Integer(4), quorum_says),
@@ -66,7 +76,24 @@ fn a_founding_wants_more_than_one_person() {
         (&|charter| charter.custodians.truncate(1), quorum_says),
         (&|charter| charter.custodians.insert(0, custodian("karl")), "each custodian once"),
         (&|charter| charter.custodians[1] = shared.clone(), "a key of their own"),
-        (&|charter| charter.witnesses = vec![charter.record_key.clone()], "a key of their own"),
+        (&|charter| witnessed(charter, 1, 0, &[]), "at least 1 and not more than there are"),
+        (&|charter| witnessed(charter, 0, 0, &[witness("w/a", &ada)]), "at least 1"),
+        (&|charter| witnessed(charter, 1, 1, &[witness("w/a", &ada)]), "witnesses who replay"),
+        (
+            &|charter| witnessed(charter, 1, 0, &[witness("w/b", &ada), witness("w/a", &eve)]),
+            "each witness once, sorted",
+        ),
+        (
+            &|charter| witnessed(charter, 1, 0, &[witness("w/a", &ada), witness("w/b", &ada)]),
+            "every witness needs a key of its own",
+        ),
+        (
+            &|charter| {
+                let key = charter.record_key.clone();
+                witnessed(charter, 1, 0, &[witness("w/a", &key)]);
+            },
+            "every witness needs a key of its own",
+        ),
         (&|charter| charter.custodians[0] = custodian("kaja"), "no custodian has the key that signed"),
         (&|charter| charter.currencies.clear(), "at least one currency"),
         (&|charter| charter.policy.receipt_persons = Integer(0), "at least one person"),

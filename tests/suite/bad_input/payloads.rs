@@ -63,9 +63,9 @@ fn a_payload_is_read_strictly() {
         (bank_as(r#""\ud800""#), INVALID, "hex escape"),
         (bank_as(r#""\udc00\ud800""#), INVALID, "hex escape"),
         (
-            bank_as(&format!("{}{}", "[".repeat(7), "]".repeat(7))),
+            bank_as(&format!("{}{}", "[".repeat(8), "]".repeat(8))),
             NOT_CANONICAL,
-            "nests deeper than 8 levels",
+            "nests deeper than 9 levels",
         ),
         (bank_as(&"[".repeat(20_000)), NOT_CANONICAL, "flatten"),
         // Other spellings.

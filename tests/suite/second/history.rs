@@ -12,6 +12,7 @@ use records::assets::{
 use records::disbursements::{BankRejection, BankReturn, Cancellation, Delivery, Request};
 use records::governance::{Act, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
+use records::witnessing::{Statement, Witness, Witnessing};
 use signing::digest::Digest;
 use signing::keys::SecretKey;
 use tests::people::{Person, key};
@@ -167,7 +168,18 @@ fn payments(world: &World) {
 /// Two persons for the bank's word, under a new policy that takes effect later; a veto; a new key for an old one.
 fn changes(world: &World) {
     request(world, world.request("d5", "c3", "grant", "5000.00"));
-    let two = Policy { bank_report_persons: Integer(2), quorum_delay_s: Integer(100), ..policy() };
+    let witness = |name: &str, statement| Witness {
+        key: Person::new(name).key.public().clone(),
+        name: id(&format!("witness.example/{name}")),
+        statement,
+    };
+    let witnessing = Some(Witnessing {
+        replays: Integer(1),
+        threshold: Integer(2),
+        witnesses: vec![witness("a", Statement::Consistent), witness("b", Statement::Replayed)],
+    });
+    let two =
+        Policy { bank_report_persons: Integer(2), quorum_delay_s: Integer(100), witnessing, ..policy() };
     world.decide(world.enrolment("rolf", "rolf", &[Role::Reconciler]));
     world.decide(world.enrolment("dora", "dora's second", &[Role::Approver, Role::Director]));
     world.decide(Act::Policy { policy: two });

@@ -51,6 +51,7 @@ pub fn policy() -> Policy {
         quorum_delay_s: Integer(HOUR_S),
         receipt_persons: Integer(2),
         skew_s: Integer(60),
+        witnessing: None,
     }
 }
 
@@ -86,8 +87,6 @@ impl Ledger {
             policy: policy(),
             quorum: Integer(2),
             record_key: record_key.public().clone(),
-            witness_threshold: Integer(0),
-            witnesses: vec![],
         };
         let founding = Founding {
             body: charter,

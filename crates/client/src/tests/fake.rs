@@ -268,8 +268,6 @@ pub fn charter() -> Charter {
         policy: policy(),
         quorum: Integer(2),
         record_key: key(3).public().clone(),
-        witness_threshold: Integer(0),
-        witnesses: vec![],
     }
 }
 

@@ -74,6 +74,7 @@ mod tests {
             quorum_delay_s: Integer(0),
             receipt_persons: Integer(1),
             skew_s: Integer(60),
+            witnessing: None,
         }
     }
 

@@ -12,6 +12,7 @@ use records::cases::*;
 use records::disbursements::*;
 use records::governance::*;
 use records::scalar::{Evidence, Integer, Salt};
+use records::witnessing::{Statement, Witness, Witnessing};
 use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -70,11 +71,26 @@ pub fn set_policy(policy: &mut Policy, name: &str, value: &str) {
         "lapse_grace_s" => policy.lapse_grace_s = integer(value),
         "quorum_delay_s" => policy.quorum_delay_s = integer(value),
         "skew_s" => policy.skew_s = integer(value),
+        "threshold" => witnessing(policy).threshold = integer(value),
+        "replays" => witnessing(policy).replays = integer(value),
+        // By the names of their keys; `-replay` at the end of one says that it replays.
+        "witnesses" => witnessing(policy).witnesses = split(value).map(witness).collect(),
         "channels" => policy.channels = split(value).map(|_| ChannelKind::Manual).collect(),
         // `10000.00/1/0` up to an amount, so many approvers, so many directors.
         "bands" => policy.bands = split(value).map(band).collect(),
         other => panic!("no rule {other}"),
     }
+}
+
+fn witnessing(policy: &mut Policy) -> &mut Witnessing {
+    let none = || Witnessing { replays: Integer(0), threshold: Integer(1), witnesses: vec![] };
+    policy.witnessing.get_or_insert_with(none)
+}
+
+fn witness(name: &str) -> Witness {
+    let is_replay = name.ends_with("-replay");
+    let statement = if is_replay { Statement::Replayed } else { Statement::Consistent };
+    Witness { key: secret(name).public().clone(), name: id(name), statement }
 }
 
 fn band(text: &str) -> Band {

@@ -80,6 +80,7 @@ pub fn policy() -> Policy {
         quorum_delay_s: Integer(3600),
         receipt_persons: Integer(1),
         skew_s: Integer(60),
+        witnessing: None,
     }
 }
 
@@ -96,8 +97,6 @@ pub fn founding() -> Founding {
             policy: policy(),
             quorum: Integer(2),
             record_key: record_key().public().clone(),
-            witness_threshold: Integer(0),
-            witnesses: vec![secret("witness").public().clone()],
         },
         id: instruction_id(1),
         issued_at: World::empty().now(),

@@ -214,12 +214,8 @@ fn founding<'a>(words: &mut Words<'a>) -> (Founding, &'a str) {
         let number = || Integer(value.parse().unwrap());
         match name {
             "quorum" => charter.quorum = number(),
-            "threshold" => charter.witness_threshold = number(),
             "currencies" => charter.currencies = bodies::list(value),
             "custodians" if value == "twice" => charter.custodians[1] = charter.custodians[0].clone(),
-            "witnesses" => {
-                charter.witnesses = bodies::split(value).map(|w| secret(w).public().clone()).collect()
-            }
             "signer" => signer = value,
             name => bodies::set_policy(&mut charter.policy, name, value),
         }

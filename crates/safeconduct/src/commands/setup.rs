@@ -115,8 +115,6 @@ pub fn found(global: &Global, args: FoundArgs) -> Result<ExitCode> {
         policy: input::json_file::<Policy>(&args.policy)?,
         quorum: Integer(args.quorum.into()),
         record_key: service.record_key.clone(),
-        witness_threshold: Integer(0),
-        witnesses: vec![],
     };
     let words = charter_words(&charter);
     if !global.json {

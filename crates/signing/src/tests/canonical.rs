@@ -148,7 +148,7 @@ fn refusals() {
     assert_eq!(refusal(r#"{"b":true,"a":"x"}"#), CanonicalError::NotCanonical { offset: 2 });
     assert_eq!(refusal(r#"{"a":"\u0041"}"#), CanonicalError::NotCanonical { offset: 6 });
     assert_eq!(refusal("{\"a\":\"x\"}\n"), CanonicalError::NotCanonical { offset: 9 });
-    assert_eq!(refusal("[[[[[[[[["), CanonicalError::TooDeep);
+    assert_eq!(refusal("[[[[[[[[[["), CanonicalError::TooDeep);
     assert_eq!(refusal(&"[".repeat(1_000_000)), CanonicalError::TooDeep);
     for syntax in [
         "",
@@ -170,8 +170,8 @@ fn refusals() {
 
 #[test]
 fn depth_counts_nesting_and_not_brackets() {
-    assert_eq!(check_plain(&[b"[".repeat(8), b"]".repeat(8)].concat()), Ok(()));
-    assert_eq!(check_plain(&[b"[".repeat(9), b"]".repeat(9)].concat()), Err(CanonicalError::TooDeep));
+    assert_eq!(check_plain(&[b"[".repeat(9), b"]".repeat(9)].concat()), Ok(()));
+    assert_eq!(check_plain(&[b"[".repeat(10), b"]".repeat(10)].concat()), Err(CanonicalError::TooDeep));
     assert_eq!(check_plain(&b"[],".repeat(100)), Ok(()));
     assert_eq!(check_plain(br#"["[[[[[[[[[[", "\"[[[[[[[[[["]"#), Ok(()));
 }

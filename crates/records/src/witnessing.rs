@@ -1,0 +1,68 @@
+//! Witnesses: who cosigns checkpoints (C2SP `tlog-cosignature`), and what a verifier demands of them.
+
+use serde::{Deserialize, Serialize};
+use signing::keys::PublicKey;
+use translog::cosignature::{CosignatureError, cosigned_at};
+
+use crate::scalar::{Integer, Token};
+
+/// The witnesses of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnessing {
+    /// How many of the cosignatures must be by witnesses who replay the log.
+    pub replays: Integer,
+    /// How many cosignatures a checkpoint must have, at least one.
+    pub threshold: Integer,
+    /// The witnesses, sorted by name.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A witness: somebody who is independent of whoever runs the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// The witness's key, which is for cosignatures and nothing else.
+    pub key: PublicKey,
+    /// The key's name, a URL without scheme (C2SP `tlog-cosignature`).
+    pub name: Token,
+    /// What its cosignature says.
+    pub statement: Statement,
+}
+
+/// What a cosignature says, which is a property of the key (C2SP `tlog-cosignature`, "Additional statements").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statement {
+    /// The log extends all that the witness knew of it.
+    Consistent,
+    /// That, and the witness has replayed the whole log up to there: every signature, decision, entry and balance holds.
+    Replayed,
+}
+
+/// A witness's cosignature of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosigned<'a> {
+    /// Whose.
+    pub witness: &'a Witness,
+    /// The time that it states, in seconds since 1970; the earliest, if there are several.
+    pub time: u64,
+}
+
+impl Witnessing {
+    /// The witnesses who have cosigned a checkpoint, in the order of their names. Lines by others are left alone.
+    pub fn cosigned_by(&self, note: &str) -> Result<Vec<Cosigned<'_>>, CosignatureError> {
+        let mut found = Vec::new();
+        for witness in &self.witnesses {
+            let time = cosigned_at(note, witness.name.as_str(), &witness.key)?;
+            found.extend(time.map(|time| Cosigned { witness, time }));
+        }
+        Ok(found)
+    }
+
+    /// Whether these are as many as a verifier demands.
+    pub fn suffices(&self, cosigned: &[Cosigned<'_>]) -> bool {
+        let replayed = cosigned.iter().filter(|by| by.witness.statement == Statement::Replayed).count();
+        cosigned.len() as u64 >= self.threshold.0 && replayed as u64 >= self.replays.0
+    }
+}
