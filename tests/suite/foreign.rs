@@ -140,6 +140,66 @@ fn another_verifier_reads_a_bundle() {
     }
 }
 
+/// A copy of a bundle on disk.
+fn kept(bundle: &str) -> PathBuf {
+    let path = scratch("foreign").join("bundle.ndjson");
+    std::fs::write(&path, bundle).unwrap();
+    path
+}
+
+#[test]
+fn securesystemslib_verifies_every_envelope() {
+    let (_world, bundle) = world_and_bundle();
+    let path = kept(&bundle);
+    let (before, records) = parted(&bundle);
+    let verify = || python("envelopes.py", &[path.to_str().unwrap()]);
+    assert_eq!(said(&verify()).trim(), records.len().to_string());
+    // One letter of any payload.
+    for spoilt in 1..records.len() {
+        let mut all: Vec<String> = records.iter().map(|record| (*record).to_owned()).collect();
+        let mut envelope: Value = serde_json::from_str(&all[spoilt]).unwrap();
+        let payload = envelope["payload"].as_str().unwrap();
+        let payload = payload.replacen(&payload[8..12], "AAAA", 1);
+        envelope["payload"] = Value::from(payload);
+        all[spoilt] = envelope.to_string();
+        std::fs::write(&path, format!("{}\n{}\n", before.join("\n"), all.join("\n"))).unwrap();
+        if spoilt % 7 == 1 {
+            assert!(!verify().status.success(), "record {spoilt}");
+        }
+    }
+}
+
+#[test]
+fn pymerkle_and_sigstore_agree_on_the_tree() {
+    let (world, bundle) = world_and_bundle();
+    let path = kept(&bundle);
+    let (_, records) = parted(&bundle);
+    let size = records.len() as u64;
+    let proof = |query: String| {
+        let answer = world.get("ada", &format!("/v1/proofs/{query}"));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json
+    };
+    let inclusion: Vec<Value> = (1..=size)
+        .flat_map(|size| [0, size / 2, size - 1].map(|position| (position, size)))
+        .map(|(position, size)| proof(format!("inclusion?position={position}&size={size}")))
+        .collect();
+    let key = STANDARD.encode(ledger_keys().checkpoint.public().raw());
+    let answers = path.with_file_name("answers.json");
+    let verify = |inclusion: &[Value]| {
+        let given = serde_json::json!({"key": key, "inclusion": inclusion});
+        std::fs::write(&answers, given.to_string()).unwrap();
+        python("tree.py", &[path.to_str().unwrap(), answers.to_str().unwrap()])
+    };
+    let groups = records.iter().filter(|record| record.contains(".group.v1+json")).count();
+    assert_eq!(said(&verify(&inclusion)).trim(), format!("{groups} {}", inclusion.len()));
+    // A proof of another position is noticed.
+    let mut moved = inclusion[inclusion.len() / 2].clone();
+    let position: u64 = moved["position"].as_str().unwrap().parse().unwrap();
+    moved["position"] = Value::from((position - 1).to_string());
+    assert!(!verify(&[moved]).status.success());
+}
+
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
