@@ -267,6 +267,11 @@ CREATE TABLE checkpoints (
     note      text NOT NULL,
     signed_at timestamptz NOT NULL DEFAULT now()
 );
+-- Those that as many witnesses cosigned as policy demanded, with the cosignatures, which speak for themselves.
+CREATE TABLE cosigned (
+    size bigint PRIMARY KEY,
+    note text NOT NULL
+);
 CREATE TABLE tiles (
     level  smallint NOT NULL,
     index  bigint NOT NULL,
@@ -504,7 +509,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['records', 'signing_keys', 'head', 'entities', 'instructions', 'funds', 'postings', 'balances',
-        'proof_terms', 'checkpoints', 'tiles', 'cases', 'disbursements', 'statement_lines', 'reports',
+        'proof_terms', 'checkpoints', 'cosigned', 'tiles', 'cases', 'disbursements', 'statement_lines', 'reports',
         'proposals', 'reads']
     LOOP
         EXECUTE format('ALTER TABLE %I OWNER TO safeconduct_owner', name);
@@ -517,7 +522,8 @@ ALTER VIEW fund_proofs OWNER TO safeconduct_owner;
 ALTER FUNCTION keep_balances() OWNER TO safeconduct_owner;
 ALTER FUNCTION append_group OWNER TO safeconduct_owner;
 GRANT SELECT ON envelopes, fund_proofs TO safeconduct_service, safeconduct_read;
-GRANT INSERT ON checkpoints, tiles, reads TO safeconduct_service;
+GRANT INSERT ON checkpoints, cosigned, tiles, reads TO safeconduct_service;
+GRANT UPDATE (note) ON cosigned TO safeconduct_service;
 -- Also for its lock.
 GRANT UPDATE (forked) ON head TO safeconduct_service;
 GRANT SELECT (agency, agency_ref, entered, screening) ON cases TO safeconduct_agency;

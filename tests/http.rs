@@ -72,6 +72,12 @@ pub fn post_raw(url: &str, body: &str) -> Answer {
     answer(agent().post(url).header("content-type", "application/json").send(body))
 }
 
+/// Posts a text, unless the service does not answer: the status and the body.
+pub fn try_post_text(url: &str, body: String) -> Option<(u16, String)> {
+    let answer = try_answer(agent().post(url).header("content-type", "text/plain").send(body)).ok()?;
+    Some((answer.status, answer.text))
+}
+
 /// The body of a submission.
 pub fn submission(envelopes: &[Envelope], mode: &str) -> String {
     let instructions: Vec<Value> =

@@ -166,6 +166,7 @@ fn own_described(operation: &Value, status: u16) -> BTreeSet<&str> {
 #[test]
 fn every_route_is_open_to_whom_it_says() {
     let world = world();
+    world.cosign();
     let size = world.basis().size.0;
     let before = world.trace();
     let described = get_unsigned(&world.service.url, "/v1/openapi.json").json;

@@ -30,3 +30,4 @@ mod simulation;
 mod tampered;
 mod tidy;
 mod two_services;
+mod witness;

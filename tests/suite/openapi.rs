@@ -57,6 +57,8 @@ fn every_answer_is_one_that_is_described() {
     let act = world.enrolment("later", "later", &[records::governance::Role::Payer]);
     world.ok("karl", Body::Proposal(records::governance::Proposal { act }));
 
+    world.cosign();
+
     let dir = scratch("contract");
     let basis = world.basis();
     let given = json!({

@@ -16,7 +16,7 @@ use crate::readme::commands_of;
 use crate::second;
 
 /// A number of the port that nobody uses now.
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
 }
 

@@ -173,6 +173,11 @@ impl Client {
         self.connection.behind_s()
     }
 
+    /// Reads a note of the service, as it is.
+    pub(crate) fn get_note(&self, path: &str) -> Result<String, Error> {
+        self.connection.get_text(path, &self.key)
+    }
+
     /// Reads a document as it comes, however long it is.
     pub fn open_document(&self, path: &str) -> Result<Box<dyn std::io::Read>, Error> {
         self.connection.open(path, &self.key)

@@ -142,6 +142,9 @@ pub enum Error {
     /// A reopening of the log does not hold, or does not account for what was verified here.
     #[error("the log's reopening is not accepted: {0}")]
     Reopening(String),
+    /// The witnesses who are demanded, or their cosignatures, are not what they should be.
+    #[error("{0}")]
+    Witnesses(String),
     /// What was to be signed cannot be built.
     #[error("{0}")]
     Build(String),

@@ -27,6 +27,8 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const OUTBOX: &str = "outbox";
 /// Receipts.
 pub const RECEIPTS: &str = "receipts";
+/// The custodians' act that names the witnesses, where it is later than the founding record.
+pub const WITNESSING: &str = "witnessing.json";
 /// Checkpoints that contradict each other.
 pub const EVIDENCE: &str = "evidence";
 /// A screener's salted commitments to person tags.

@@ -9,6 +9,7 @@
 //! | [`client`](Client) | build, sign, submit, and the receipts for what was accepted |
 //! | [`receipt`] | the proof, verifiable offline, that the log holds a record |
 //! | [`reopening`] | a log that goes on under a new origin after a loss: verified, and followed |
+//! | [`witnessing`] | how many witnesses must have cosigned a checkpoint, and receipts under one |
 //! | [`describe`] | what is about to be signed, in plain words |
 //! | [`reads`] | the answers of the service |
 //! | [`draw`], [`tags`] | random references, and a screener's salted person tags |
@@ -33,6 +34,7 @@ pub mod reads;
 pub mod receipt;
 pub mod reopening;
 pub mod tags;
+pub mod witnessing;
 
 #[cfg(test)]
 mod tests;

@@ -96,6 +96,13 @@ impl Ledger {
         Ok((known, (**founding).clone()))
     }
 
+    /// The origin that a note has to have: the log's own, or an earlier one that it names.
+    pub fn origin_at(&self, note: &str) -> &str {
+        let named = note.split('\n').next().unwrap_or_default();
+        let earlier = self.earlier.iter().find(|earlier| earlier.origin.as_str() == named);
+        earlier.map_or(&self.origin, |earlier| &earlier.origin).as_str()
+    }
+
     /// Whether a note is under an origin that the log had before.
     pub fn has_had_origin_of(&self, note: &str) -> bool {
         let origin = note.split('\n').next().unwrap_or_default();

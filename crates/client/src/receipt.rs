@@ -10,6 +10,7 @@ use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::PublicKey;
 use translog::checkpoint::{Checkpoint, CheckpointError};
+use translog::cosignature::CosignatureError;
 use translog::proof::{ProofError, verify_inclusion};
 use translog::tree::leaf_hash;
 
@@ -33,6 +34,9 @@ pub enum ReceiptError {
     /// The checkpoint is not the ledger's.
     #[error("the receipt's checkpoint does not hold: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// A cosignature by a witness does not hold.
+    #[error("the receipt's cosignatures do not hold: {0}")]
+    Cosignature(#[from] CosignatureError),
     /// The proof does not lead to the checkpoint's root.
     #[error("the receipt's record is not in the log at that position: {0}")]
     Inclusion(#[from] ProofError),

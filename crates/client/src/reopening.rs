@@ -123,7 +123,7 @@ pub fn proposed(record: &Record) -> Option<(&Header, &Act)> {
 }
 
 /// Whether a custodian of the founding record signed this, with the key that it names for him.
-fn has_signed(founding: &Founding, header: &Header, envelope: &Envelope) -> bool {
+pub(crate) fn has_signed(founding: &Founding, header: &Header, envelope: &Envelope) -> bool {
     let signer = founding.body.custodians.iter().find(|custodian| custodian.principal == header.signer);
     signer.is_some_and(|signer| signer.key.id() == header.key && envelope.verify(&signer.key).is_ok())
 }

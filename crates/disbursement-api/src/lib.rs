@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`pipeline`] | takes signed instructions, decides them and appends them to the log |
 //! | `publisher` | checks what was committed and signs its head |
+//! | [`witnesses`] | has witnesses cosign what was signed |
 //! | [`app`], [`routes`] | the HTTP interface of `docs/api.md` |
 //! | `reads`, `groups` | what requests ask of the database together |
 //! | [`openapi`] | the same interface described for programs, made from the list of routes |
@@ -27,3 +28,4 @@ mod publisher;
 mod reads;
 pub mod routes;
 mod spare;
+pub mod witnesses;

@@ -1,7 +1,7 @@
 //! What the service counts and times: every name, and the one call for each place that is observed.
 //!
 //! Each service has a registry of its own, so that several in one process do not mix. Labels have closed sets of
-//! values (a route's pattern, a status, a refusal's code, a stage): no amount, no id of a case, a fund, a disbursement
+//! values (a route's pattern, a status, a refusal's code, a stage, a witness of the policy): no amount, no id of a case, a fund, a disbursement
 //! or a principal is ever one, and no metric tells what a fund has. `docs/operating/monitoring.md` lists all of them.
 //!
 //! The stages of a payment are timed here and are spans of a trace at the same time (`Metrics::timed`); where no
@@ -107,6 +107,11 @@ struct OfStage {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfWitness {
+    witness: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfOutcome {
     outcome: &'static str,
 }
@@ -122,6 +127,8 @@ pub struct Metrics {
     instructions: Histogram,
     round_trips: Histogram,
     committed: Gauge,
+    cosigned: Gauge,
+    cosigned_by: Family<OfWitness, Gauge>,
     /// Why the last attempt to append a group failed, where it did.
     stopped: Mutex<Option<Unavailable>>,
     /// The sizes that no known checkpoint covers yet, and since when.
@@ -150,6 +157,8 @@ impl Metrics {
             instructions: Histogram::new(INSTRUCTIONS),
             round_trips: Histogram::new(ROUND_TRIPS),
             committed: Gauge::default(),
+            cosigned: Gauge::default(),
+            cosigned_by: Family::default(),
             stopped: Mutex::default(),
             unsigned: Mutex::default(),
         };
@@ -175,6 +184,10 @@ impl Metrics {
         registry.register("group_round_trips", help, metrics.round_trips.clone());
         let help = "Records in the log, as this process knows it";
         registry.register("log_records", help, metrics.committed.clone());
+        let help = "Records that as many witnesses cosigned as policy demands, as this process asked them";
+        registry.register("log_cosigned_records", help, metrics.cosigned.clone());
+        let help = "Records that a witness cosigned, as this process asked it";
+        registry.register("witness_records", help, metrics.cosigned_by.clone());
         metrics
     }
 
@@ -235,6 +248,17 @@ impl Metrics {
         while unsigned.front().is_some_and(|(oldest, _)| *oldest <= size) {
             unsigned.pop_front();
         }
+    }
+
+    /// As many witnesses as policy demands cosigned a checkpoint of this many records.
+    pub(crate) fn cosigned(&self, size: u64) {
+        self.cosigned.set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// A witness cosigned a checkpoint of this many records.
+    pub(crate) fn cosigned_by(&self, witness: &str, size: u64) {
+        let of = OfWitness { witness: witness.to_owned() };
+        self.cosigned_by.get_or_create(&of).set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
     /// Something was refused with a stable code.

@@ -426,6 +426,19 @@ impl Pipeline {
         self.shared.checkpoint.borrow().as_ref().map(|known| known.head.clone())
     }
 
+    /// Waits for a stored checkpoint of more records than this; `None` where none will come any more.
+    pub(crate) async fn newer_checkpoint(&self, size: u64) -> Option<SignedHead> {
+        let mut checkpoints = self.shared.checkpoint.subscribe();
+        let is_newer = |known: &Option<Published>| known.as_ref().is_some_and(|known| known.head.size > size);
+        let newer = checkpoints.wait_for(is_newer).await.ok()?;
+        newer.as_ref().map(|known| known.head.clone())
+    }
+
+    /// The service's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
     /// Why nothing is written at present, where there is a reason.
     pub fn halted(&self) -> Option<Unavailable> {
         self.shared.refuses()

@@ -149,6 +149,12 @@ pub const ROUTES: &[Route] = &[
         says("The latest signed checkpoint.", openapi::text, &["no_checkpoint"]),
     ),
     reads(
+        "/v1/checkpoint/cosigned",
+        ENROLLED,
+        || get(log::cosigned),
+        says("The latest cosigned checkpoint.", openapi::text, &["not_cosigned"]),
+    ),
+    reads(
         "/v1/proofs/inclusion",
         ENROLLED,
         || get(log::inclusion),

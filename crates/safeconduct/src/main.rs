@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{
     agency, assets, cases, custodians, disbursements, keys, proofs, reads, reopening, reports, requests,
-    setup,
+    setup, witness, witnesses,
 };
 use context::Global;
 
@@ -116,12 +116,17 @@ enum Command {
     Bundle(proofs::BundleArgs),
     /// Verify a bundle offline, by replay
     Audit(proofs::AuditArgs),
-    /// Receipts: check one offline
+    /// Receipts: check one offline, bring all under a cosigned checkpoint
     #[command(subcommand)]
     Receipt(proofs::ReceiptCommand),
     /// What was sent and has no receipt
     #[command(subcommand)]
     Outbox(proofs::OutboxCommand),
+    /// Cosign the log's checkpoints, on a machine that is not the service's
+    Witness(witness::WitnessArgs),
+    /// Who must cosign checkpoints, and the latest that they cosigned
+    #[command(subcommand)]
+    Witnesses(witnesses::WitnessesCommand),
     /// Run the service
     Serve(serve::ServeArgs),
     /// Take a base backup of the service's own PostgreSQL
@@ -167,6 +172,8 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Audit(args) => proofs::audit(global, args),
         Command::Receipt(command) => command.run(global),
         Command::Outbox(command) => command.run(global),
+        Command::Witness(args) => args.run(global),
+        Command::Witnesses(command) => command.run(global),
         Command::Serve(args) => serve::run(args),
         Command::Backup(args) => recovery::backup(args),
         Command::Restore(args) => recovery::restore(args),

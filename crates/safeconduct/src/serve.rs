@@ -6,6 +6,7 @@
 
 pub(crate) mod keys;
 mod traces;
+mod witnesses;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -81,6 +82,9 @@ pub struct ServeArgs {
     /// A collector of traces, by OTLP over HTTP, such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+    /// Where a witness whom the policy names answers, such as witness.example/ada=https://witness.example; once for each
+    #[arg(long, value_name = "NAME=URL", value_parser = witnesses::address)]
+    witness: Vec<(String, String)>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
@@ -186,6 +190,7 @@ async fn serve(
     let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..limits.into() };
     let pipeline = Pipeline::start(databases.clone(), Arc::clone(&keys), register, context::now, settings);
     let interface = app::Settings { limits: limits.http.clone(), ..app::Settings::new(&url) };
+    let asking = witnesses::gather(&pipeline, &databases, &args.witness);
     let app = App::new(pipeline.clone(), databases, &keys, context::now, interface);
     // Before it says that it is ready, it can be told to stop.
     let told = stop_signal()?;
@@ -220,6 +225,7 @@ async fn serve(
         () = app::serve(listener, router(app), &limits.http, stop) => {}
         () = late => tracing::warn!("requests were cut off, as the database's server has ended"),
     }
+    asking.abort();
     pipeline.shutdown().await;
     observed.abort();
     if *lost.borrow() {
@@ -229,7 +235,7 @@ async fn serve(
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(format!("cannot listen on {address}: {error}; choose another address with {flag}"))
     })
@@ -403,7 +409,7 @@ fn announce(url: &str, keys: &LedgerKeys, charter: Option<&CharterState>) {
 }
 
 /// Comes true at SIGINT or SIGTERM.
-fn stop_signal() -> Result<impl Future<Output = ()>> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {

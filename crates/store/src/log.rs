@@ -138,6 +138,21 @@ pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, St
         .transpose()
 }
 
+/// Stores a checkpoint with the cosignatures that it has so far; what was stored of the same size is replaced.
+pub async fn store_cosigned(client: &Client, size: u64, note: &str) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO cosigned (size, note) VALUES ($1, $2) \
+        ON CONFLICT (size) DO UPDATE SET note = excluded.note";
+    client.execute(SQL, &[&signed(size), &note]).await?;
+    Ok(())
+}
+
+/// The latest checkpoint that was stored with cosignatures, if there is one, with these.
+pub async fn latest_cosigned(client: &Client) -> Result<Option<String>, StoreError> {
+    const SQL: &str = "SELECT note FROM cosigned ORDER BY size DESC LIMIT 1";
+    let row = client.query_opt(SQL, &[]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// A complete tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTile {

@@ -67,6 +67,7 @@ fn every_answer_has_its_headers_also_before_there_is_a_ledger() {
 #[test]
 fn every_answer_to_a_reader_has_its_headers() {
     let world = World::new();
+    world.cosign();
     for route in ROUTES {
         let Who::Roles(roles) = route.who else { continue };
         let (reader, _) =

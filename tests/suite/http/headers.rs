@@ -42,6 +42,7 @@ fn ask(world: &World, service: &str, public: &str, method: &str, path: &str) -> 
 fn every_answer_has_the_headers_that_keep_it_safe() {
     let world = World::new();
     happen(&world);
+    world.cosign();
     let size = world.basis().size;
     let public = "https://ledger.example";
     let behind_tls =

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::params::{Named, Nothing, Params};
 use crate::app::App;
 use crate::openapi::types::{EnrolledKey, Hash, Number};
-use crate::problem::{NO_CHECKPOINT, PROOF_OUT_OF_RANGE, Problem, RECORD_NOT_FOUND};
+use crate::problem::{NO_CHECKPOINT, NOT_COSIGNED, PROOF_OUT_OF_RANGE, Problem, RECORD_NOT_FOUND};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -82,6 +82,12 @@ pub(super) async fn checkpoint(State(app): State<App>, _: Params<Nothing>) -> Re
     let client = app.databases().read().await?;
     let checkpoint = log::latest_checkpoint(&client).await?.ok_or(NO_CHECKPOINT)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], checkpoint.note).into_response())
+}
+
+pub(super) async fn cosigned(State(app): State<App>, _: Params<Nothing>) -> Result<Response, Problem> {
+    let client = app.databases().read().await?;
+    let note = log::latest_cosigned(&client).await?.ok_or(NOT_COSIGNED)?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
 #[derive(Deserialize)]

@@ -12,3 +12,5 @@ pub mod reopening;
 pub mod reports;
 pub mod requests;
 pub mod setup;
+pub mod witness;
+pub mod witnesses;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use client::describe::describe;
 use client::receipt::Receipt;
+use client::witnessing::{Demanded, Refreshed};
 use client::{Ledger, outbox};
 use records::bundle::Header;
 use records::{Kind, Payload};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 
+use crate::commands::witnesses::{by_json, cosignatures};
 use crate::context::Global;
 use crate::error::{Error, REFUSED, Result};
 use crate::recovery::notes;
@@ -58,7 +60,12 @@ pub enum ReceiptCommand {
         /// The ledger's id
         #[arg(long, value_name = "ID", requires = "founding")]
         ledger: Option<Digest>,
+        /// Beside --founding: receipts of the custodians' act by which a later policy names witnesses, in the log's order
+        #[arg(long, value_name = "RECEIPT", requires = "founding")]
+        act: Vec<PathBuf>,
     },
+    /// Bring this home's receipts under the latest checkpoint that has the cosignatures which policy demands
+    Refresh,
 }
 
 /// `safeconduct outbox ...`
@@ -150,23 +157,38 @@ pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
 impl ReceiptCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
-        let ReceiptCommand::Verify { receipt: path, founding, ledger } = self;
-        let known = match (founding, ledger) {
+        let ReceiptCommand::Verify { receipt: path, founding, ledger, act } = self else {
+            return refresh(global);
+        };
+        let (known, demanded) = match (founding, ledger) {
             (Some(file), Some(ledger)) => {
                 let envelope: Envelope = input::json_file(&file)?;
-                Ledger::of_founding(&envelope, ledger, "")?.0
+                let (known, founding) = Ledger::of_founding(&envelope, ledger, "")?;
+                let act = act.iter().map(|file| input::json_file(file)).collect::<Result<Vec<Receipt>>>()?;
+                let demanded = match act.as_slice() {
+                    [] => Demanded::of_founding(&founding),
+                    act => Demanded::of_act(act, &known, &founding)?,
+                };
+                (known, demanded)
             }
-            _ => Ledger::read(&global.open_home()?)?,
+            _ => {
+                let home = global.open_home()?;
+                let known = Ledger::read(&home)?;
+                let demanded = Demanded::read(&home, &known)?;
+                (known, demanded)
+            }
         };
         let receipt: Receipt = input::json_file(&path)?;
         let earlier = known
             .earlier
             .iter()
             .find(|earlier| receipt.checkpoint.starts_with(&format!("{}\n", earlier.origin)));
-        let origin = earlier.map_or(&known.origin, |earlier| &earlier.origin);
         let is_lost = earlier.is_some_and(|earlier| receipt.position >= earlier.size);
-        let proven = match receipt.verify(origin.as_str(), &known.checkpoint_key) {
-            Ok(proven) => proven,
+        let verified = receipt
+            .verify(known.origin_at(&receipt.checkpoint), &known.checkpoint_key)
+            .and_then(|proven| Ok((proven, demanded.is_met_by(&receipt.checkpoint)?)));
+        let (proven, is_cosigned) = match verified {
+            Ok(verified) => verified,
             Err(error) => {
                 if global.json {
                     ui::json(&json!({"holds": false, "reason": error.to_string()}));
@@ -184,9 +206,10 @@ impl ReceiptCommand {
             other => format!("a record of the kind {}", other.kind().name()),
         };
         let (position, size) = (receipt.position.0, proven.checkpoint.size);
+        let by = cosignatures(demanded.witnessing.as_ref(), &receipt.checkpoint);
         if global.json {
             ui::json(&json!({
-                "digest": record.digest(), "holds": true, "kind": record.kind().name(), "ledger": known.ledger,
+                "cosigned": is_cosigned, "cosigned_by": by_json(&by), "digest": record.digest(), "holds": true, "kind": record.kind().name(), "ledger": known.ledger,
                 "lost": is_lost, "position": position.to_string(), "size": size.to_string(), "words": words,
             }));
         } else {
@@ -198,9 +221,30 @@ impl ReceiptCommand {
                     "It was in the log, and is LOST: the log was reopened before it, under another origin.",
                 );
             }
+            by.iter().for_each(|by| ui::line(format!("The checkpoint is {by}.")));
+            if !is_cosigned {
+                ui::line(
+                    "It has fewer COSIGNATURES than the policy demands, so that the service might show others another log: run \
+                     `safeconduct receipt refresh` when witnesses have cosigned, and verify it again.",
+                );
+            }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if is_cosigned { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
     }
+}
+
+fn refresh(global: &Global) -> Result<ExitCode> {
+    let Refreshed { size, refreshed, waiting } = global.client()?.refresh_receipts()?;
+    if global.json {
+        let (refreshed, waiting) = (refreshed.to_string(), waiting.to_string());
+        ui::json(&json!({"refreshed": refreshed, "size": size.to_string(), "waiting": waiting}));
+    } else {
+        ui::line(format!("{refreshed} receipts are under the cosigned checkpoint of size {size} now."));
+        if waiting > 0 {
+            ui::line(format!("{waiting} are of later records: run this again when witnesses have cosigned."));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn kind_of(envelope: &Envelope) -> &'static str {

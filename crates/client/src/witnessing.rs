@@ -1,0 +1,176 @@
+//! Cosigned checkpoints: how many witnesses a checkpoint must have, and receipts under one that has as many.
+//!
+//! What is demanded is what the founding record's policy says, or a later policy of which this home has the custodians' acts
+//! (`safeconduct witnesses accept`). These are receipts, verified with the founding record alone, as a reopening is: who
+//! signed with a key that was enrolled later does not count, and that an act was vetoed, or waits for its delay, only
+//! a replay tells.
+
+use std::collections::BTreeSet;
+
+use records::governance::{Act, Founding};
+use records::witnessing::Witnessing;
+use records::{Body, Payload};
+use translog::checkpoint::Checkpoint;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::home::{Home, RECEIPTS, WITNESSING, json};
+use crate::membership::Ledger;
+use crate::reads::Proof;
+use crate::receipt::{Receipt, ReceiptError};
+use crate::reopening::{founding, has_signed, proposed};
+
+/// What is demanded of a checkpoint, and since which position of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demanded {
+    /// The witnesses and the threshold; none are demanded without.
+    pub witnessing: Option<Witnessing>,
+    /// Where the act stands that says so; 0 is the founding record.
+    pub position: u64,
+}
+
+/// What became of a home's receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshed {
+    /// The size of the cosigned checkpoint.
+    pub size: u64,
+    /// Receipts that are under a cosigned checkpoint now and were not before.
+    pub refreshed: usize,
+    /// Receipts of records that no cosigned checkpoint covers yet.
+    pub waiting: usize,
+}
+
+impl Demanded {
+    /// What a founding record demands.
+    pub fn of_founding(founding: &Founding) -> Demanded {
+        Demanded { witnessing: founding.body.policy.witnessing.clone(), position: 0 }
+    }
+
+    /// What a later policy demands: receipts of the proposal and the concurrences of a quorum, in the order of the log.
+    pub fn of_act(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Demanded, Error> {
+        let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
+        let mut custodians = BTreeSet::new();
+        let (mut proposal, mut position, mut demanded) = (None, 0, None);
+        for receipt in receipts {
+            let proven = receipt
+                .verify(ledger.origin_at(&receipt.checkpoint), &ledger.checkpoint_key)
+                .map_err(|error| wrong(&error.to_string()))?;
+            let Payload::Instruction(header, body) = proven.record.payload() else {
+                return Err(wrong("a record in it is no instruction"));
+            };
+            match (&**body, proposal) {
+                (Body::Proposal(_), None) => {
+                    let Some((_, Act::Policy { policy })) = proposed(&proven.record) else {
+                        return Err(wrong("the first receipt is not of a proposal of a policy"));
+                    };
+                    proposal = Some(proven.record.digest());
+                    demanded = Some(policy.witnessing.clone());
+                }
+                (Body::Concurrence(concurrence), Some(digest)) if concurrence.proposal == digest => {}
+                _ => {
+                    return Err(wrong(
+                        "give the receipt of the proposal first, then those of its concurrences",
+                    ));
+                }
+            }
+            if header.ledger != ledger.ledger {
+                return Err(wrong("a record in it is of another ledger"));
+            }
+            if has_signed(founding, header, &receipt.envelope) {
+                custodians.insert(header.signer.clone());
+            }
+            position = position.max(receipt.position.0);
+        }
+        let quorum = founding.body.quorum.0;
+        if (custodians.len() as u64) < quorum {
+            return Err(wrong(&format!(
+                "it is signed with {} of the custodians' keys that the founding record names, and takes {quorum}",
+                custodians.len()
+            )));
+        }
+        let witnessing = demanded.ok_or_else(|| wrong("there is no receipt"))?;
+        Ok(Demanded { witnessing, position })
+    }
+
+    /// What is demanded in a home.
+    pub fn read(home: &Home, ledger: &Ledger) -> Result<Demanded, Error> {
+        let founding = founding(home, ledger)?;
+        match home.read_json::<Vec<Receipt>>(WITNESSING)? {
+            Some(act) => Demanded::of_act(&act, ledger, &founding),
+            None => Ok(Demanded::of_founding(&founding)),
+        }
+    }
+
+    /// Whether a receipt's checkpoint, which holds, has as many cosignatures as are demanded.
+    pub fn is_met_by(&self, note: &str) -> Result<bool, ReceiptError> {
+        let Some(witnessing) = &self.witnessing else { return Ok(true) };
+        Ok(witnessing.suffices(&witnessing.cosigned_by(note)?))
+    }
+}
+
+impl Client {
+    /// Demands from now on what a later policy says, of which these are the receipts. An older one than is known is refused.
+    pub fn accept_witnesses(&self, receipts: &[Receipt]) -> Result<Demanded, Error> {
+        let ledger = self.ledger();
+        let known = Demanded::read(self.home(), ledger)?;
+        let demanded = Demanded::of_act(receipts, ledger, &founding(self.home(), ledger)?)?;
+        if demanded.position < known.position {
+            return Err(Error::Witnesses(format!(
+                "this home knows a later policy, decided at position {}; this one was at {}",
+                known.position, demanded.position
+            )));
+        }
+        self.home().write_json(WITNESSING, &receipts)?;
+        Ok(demanded)
+    }
+
+    /// The latest checkpoint that as many witnesses cosigned as are demanded, verified, and its note.
+    pub fn cosigned(&self) -> Result<(Checkpoint, String), Error> {
+        let demanded = Demanded::read(self.home(), self.ledger())?;
+        let note = self.get_note("/v1/checkpoint/cosigned")?;
+        let ledger = self.ledger();
+        let checkpoint = Checkpoint::parse_and_verify(&note, ledger.origin_at(&note), &ledger.checkpoint_key)
+            .map_err(|error| Error::Witnesses(error.to_string()))?;
+        if checkpoint.origin == ledger.origin.as_str() {
+            // It has to be of the log that this machine knows.
+            self.follow_answer(&note)?;
+        }
+        match demanded.is_met_by(&note) {
+            Ok(true) => Ok((checkpoint, note)),
+            Ok(false) => Err(Error::Witnesses(
+                "the service's checkpoint has fewer cosignatures than the policy demands that this home knows; if custodians \
+                 named other witnesses since, run `safeconduct witnesses accept` with their receipts"
+                    .to_owned(),
+            )),
+            Err(error) => Err(Error::Witnesses(error.to_string())),
+        }
+    }
+
+    /// Brings the home's receipts under the latest cosigned checkpoint, as far as it covers them.
+    pub fn refresh_receipts(&self) -> Result<Refreshed, Error> {
+        let ledger = self.ledger();
+        let demanded = Demanded::read(self.home(), ledger)?;
+        let (checkpoint, note) = self.cosigned()?;
+        let (mut refreshed, mut waiting) = (0, 0);
+        for name in self.home().list(RECEIPTS)? {
+            let path = format!("{RECEIPTS}/{name}");
+            let Some(receipt) = self.home().read_json::<Receipt>(&path)? else { continue };
+            if demanded.is_met_by(&receipt.checkpoint).is_ok_and(|is_met| is_met) {
+                continue;
+            }
+            let (position, size) = (receipt.position.0, checkpoint.size);
+            if position >= size {
+                waiting += 1;
+                continue;
+            }
+            let proof: Proof = self.get(&format!("/v1/proofs/inclusion?position={position}&size={size}"))?;
+            let new = Receipt { checkpoint: note.clone(), hashes: proof.hashes, ..receipt };
+            new.verify(&checkpoint.origin, &ledger.checkpoint_key).map_err(|error| {
+                Error::Witnesses(format!("{}: {error}; keep the receipt as it is", new.envelope.digest()))
+            })?;
+            self.home().write_many([(path, json(&new)?)])?;
+            refreshed += 1;
+        }
+        Ok(Refreshed { size: checkpoint.size, refreshed, waiting })
+    }
+}

@@ -1,0 +1,364 @@
+//! `safeconduct witness`: cosigns the checkpoints of the ledger that this home has joined, on the machine of somebody who is
+//! independent of whoever runs the service.
+//!
+//! It answers C2SP tlog-witness (`add-checkpoint`) and nothing else. What it cosigned last is in a file of its own, which is on
+//! disk before a cosignature leaves: killed at any moment, it never signs two histories. It begins at the checkpoint that
+//! this home has verified, not at nothing. Without that file it does not start.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::BufReader;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use auditor::Standing;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use clap::{Args, Subcommand};
+use client::home::{CHECKPOINT, EVIDENCE};
+use client::{Client, Home, Ledger};
+use disbursement_api::app;
+use disbursement_api::limits::Limits;
+use records::scalar::{Integer, Token};
+use records::witnessing::{self, Statement};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use signing::digest::Digest;
+use signing::keys::{PublicKey, SecretKey};
+use tokio::net::TcpListener;
+use translog::checkpoint::{Checkpoint, MAX_NOTE_BYTES};
+use translog::cosignature::{cosign, verifier_key};
+use translog::witness::{AddCheckpoint, Cosigned, KnownLog, NotCosigned, SIZE_TYPE};
+
+use crate::context::{self, Global};
+use crate::error::{Error, Result};
+use crate::serve::{listen, stop_signal};
+use crate::ui;
+
+/// A request: a proof of 63 lines, and a note.
+const BODY_BYTES_MAX: usize = 8 * 1024 + MAX_NOTE_BYTES;
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const KEY: &str = "key.pem";
+const IDENTITY: &str = "identity.json";
+const COSIGNED: &str = "cosigned.json";
+const LOCK: &str = "lock";
+
+/// `safeconduct witness`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct WitnessArgs {
+    #[command(subcommand)]
+    command: Option<WitnessCommand>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Cosign only what was replayed here, whole (needs an auditor's home)
+    #[arg(long)]
+    replay: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum WitnessCommand {
+    /// Make the witness's key; print what a policy says of it
+    Key {
+        /// Its name: a URL without scheme, such as witness.example/ada
+        #[arg(long)]
+        name: Token,
+        /// For `witness --replay`, which has a key of its own
+        #[arg(long)]
+        replay: bool,
+    },
+}
+
+/// Whose cosignatures they are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    name: Token,
+    public: PublicKey,
+}
+
+/// What was cosigned last of a log, as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    note: String,
+    root: Digest,
+    size: Integer,
+}
+
+impl WitnessArgs {
+    /// Runs it.
+    pub fn run(self, global: &Global) -> Result<ExitCode> {
+        match self.command {
+            Some(WitnessCommand::Key { name, replay }) => make_key(global, name, statement(replay)),
+            None => run(global, self.listen, statement(self.replay)),
+        }
+    }
+}
+
+fn statement(replay: bool) -> Statement {
+    if replay { Statement::Replayed } else { Statement::Consistent }
+}
+
+/// The folder of the home that holds all that is the witness's.
+fn folder(statement: Statement) -> &'static str {
+    match statement {
+        Statement::Consistent => "witness",
+        Statement::Replayed => "witness-replay",
+    }
+}
+
+fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCode> {
+    let home = global.open_home()?;
+    let ledger = Ledger::read(&home)?;
+    let folder = folder(statement);
+    let path = |file: &str| format!("{folder}/{file}");
+    if home.path(&path(KEY)).exists() {
+        return Err(Error::new(format!(
+            "there is a key in {} already; a witness with another one is another witness, in another home",
+            home.path(folder).display()
+        )));
+    }
+    let passphrase = ui::new_passphrase()?;
+    let key = SecretKey::generate()?;
+    let public = key.public().clone();
+    // The key comes last: where it is, all is there.
+    home.write_json(&path(COSIGNED), &begin(&home, &ledger)?)?;
+    home.write_json(&path(IDENTITY), &Identity { name: name.clone(), public: public.clone() })?;
+    home.write(&path(KEY), key.to_pkcs8_pem(&passphrase)?.as_bytes())?;
+    let verifier = verifier_key(name.as_str(), &public);
+    let member = serde_json::to_value(witnessing::Witness { key: public, name, statement })?;
+    if global.json {
+        ui::json(&json!({"verifier_key": verifier, "witness": member}));
+    } else {
+        ui::line(format!("verifier key   {verifier}"));
+        ui::line(format!("for the policy {member}"));
+        ui::line(
+            "Next: give these to the custodians, who name the witness in a policy, and its address to the operator, who \
+             adds `--witness NAME=URL` to `safeconduct serve`. Then run `safeconduct witness`.",
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What this home has verified, which the first checkpoint must extend.
+fn begin(home: &Home, ledger: &Ledger) -> Result<BTreeMap<String, Kept>> {
+    let origin = ledger.origin.to_string();
+    let kept = match home.read_text(CHECKPOINT)? {
+        Some(note) => {
+            let Checkpoint { root, size, .. } =
+                Checkpoint::parse_and_verify(&note, &origin, &ledger.checkpoint_key)?;
+            Kept { note, root, size: Integer(size) }
+        }
+        None => Kept { note: String::new(), root: ledger.founding_leaf, size: Integer(1) },
+    };
+    Ok(BTreeMap::from([(origin, kept)]))
+}
+
+/// A witness at work.
+struct Witness {
+    home: Home,
+    folder: &'static str,
+    name: Token,
+    key: SecretKey,
+    log: KnownLog,
+    cosigned: BTreeMap<String, Kept>,
+    /// Where the log is replayed before each cosignature.
+    auditor: Option<Client>,
+    /// Held as long as this runs: two processes could cosign two histories.
+    _lock: File,
+}
+
+fn run(global: &Global, address: SocketAddr, statement: Statement) -> Result<ExitCode> {
+    let witness = Witness::open(global, statement)?;
+    let seen = witness.last();
+    ui::line(format!("witness        {}", verifier_key(witness.name.as_str(), witness.key.public())));
+    ui::line(format!("log            {}, verified up to {} records", witness.log.origin, seen.size));
+    let witness = Arc::new(Mutex::new(witness));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener: TcpListener = listen(address, "--listen").await?;
+        let router = Router::new().route("/add-checkpoint", post(add_checkpoint)).with_state(witness);
+        let told = stop_signal()?;
+        ui::line(format!("url            http://{}", listener.local_addr()?));
+        ui::line("ready");
+        app::serve(listener, router, &Limits::default().http, told).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn add_checkpoint(State(witness): State<Arc<Mutex<Witness>>>, body: Body) -> Response {
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
+    let text = match body {
+        Ok(Ok(bytes)) => String::from_utf8(bytes.into()),
+        Ok(Err(_)) => return (StatusCode::PAYLOAD_TOO_LARGE, "the request is too large\n").into_response(),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the request came too slowly\n").into_response(),
+    };
+    let Ok(text) = text else {
+        return (StatusCode::BAD_REQUEST, "the request is not UTF-8\n").into_response();
+    };
+    let answer = tokio::task::spawn_blocking(move || {
+        // One after the other: what is compared is what is replaced.
+        witness.lock().unwrap_or_else(PoisonError::into_inner).add(&text)
+    });
+    match answer.await {
+        Ok(Ok(line)) => line.into_response(),
+        Ok(Err(Refused::By(refusal))) => {
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            match refusal {
+                NotCosigned::OtherSize(size) | NotCosigned::TwoRoots(size) => {
+                    (status, [(header::CONTENT_TYPE, SIZE_TYPE)], format!("{size}\n")).into_response()
+                }
+                other => (status, format!("{other}\n")).into_response(),
+            }
+        }
+        Ok(Err(Refused::NotReplayed(reason))) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, format!("{reason}\n")).into_response()
+        }
+        Ok(Err(Refused::Failed(reason))) => {
+            ui::note(format!("safeconduct: {reason}"));
+            (StatusCode::SERVICE_UNAVAILABLE, "the witness cannot cosign now\n").into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Why there is no cosignature.
+enum Refused {
+    By(NotCosigned),
+    /// The replay refutes the log.
+    NotReplayed(String),
+    /// It could not be told.
+    Failed(String),
+}
+
+impl Witness {
+    fn open(global: &Global, statement: Statement) -> Result<Witness> {
+        let home = global.open_home()?;
+        let ledger = Ledger::read(&home)?;
+        let folder = folder(statement);
+        let path = |file: &str| format!("{folder}/{file}");
+        let Some(identity) = home.read_json::<Identity>(&path(IDENTITY))? else {
+            let replay = if statement == Statement::Replayed { " --replay" } else { "" };
+            return Err(Error::new(format!(
+                "this home has no witness's key yet; make one with `safeconduct witness key{replay} --name NAME`"
+            )));
+        };
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(home.path(&path(LOCK)))?;
+        lock.try_lock().map_err(|_| Error::new("another process runs this witness already"))?;
+        let Some(mut cosigned) = home.read_json::<BTreeMap<String, Kept>>(&path(COSIGNED))? else {
+            return Err(Error::new(format!(
+                "{} is missing: a witness that has forgotten what it cosigned could sign two histories. Restore it as it was at \
+                 the end, or make a new key in another home and have the custodians name that one",
+                home.path(&path(COSIGNED)).display()
+            )));
+        };
+        let origin = ledger.origin.to_string();
+        if !cosigned.contains_key(&origin) {
+            // The log was reopened, which this home has verified and followed.
+            cosigned.extend(begin(&home, &ledger)?);
+        }
+        let pem = home.read_text(&path(KEY))?.ok_or_else(|| {
+            Error::new(format!("{} is missing; restore it from your backup", home.path(&path(KEY)).display()))
+        })?;
+        let key = SecretKey::from_pkcs8_pem(&pem, &ui::passphrase()?)?;
+        if *key.public() != identity.public {
+            return Err(Error::new("the witness's key file is not the one that was made here"));
+        }
+        let auditor = match statement {
+            Statement::Consistent => None,
+            Statement::Replayed => Some(global.client()?),
+        };
+        let log = KnownLog { origin, key: ledger.checkpoint_key };
+        Ok(Witness { home, folder, name: identity.name, key, log, cosigned, auditor, _lock: lock })
+    }
+
+    fn last(&self) -> Cosigned {
+        match self.cosigned.get(&self.log.origin) {
+            Some(kept) => Cosigned { size: kept.size.0, root: kept.root },
+            None => Cosigned { size: 0, root: translog::tree::EMPTY_ROOT },
+        }
+    }
+
+    /// The cosignature of a checkpoint that extends what was cosigned last.
+    fn add(&mut self, body: &str) -> std::result::Result<String, Refused> {
+        let failed = |error: client::Error| Refused::Failed(error.to_string());
+        let request = AddCheckpoint::parse(body).map_err(Refused::By)?;
+        let checkpoint =
+            request.judge(std::slice::from_ref(&self.log), |_| self.last()).map_err(|refusal| {
+                if refusal.is_evidence() {
+                    self.alarm(&refusal.to_string(), &request.note);
+                }
+                Refused::By(refusal)
+            })?;
+        if let Some(auditor) = &self.auditor {
+            replay(auditor, &request.note).inspect_err(|refused| {
+                if let Refused::NotReplayed(reason) = refused {
+                    self.alarm(reason, &request.note);
+                }
+            })?;
+        }
+        let time = u64::try_from(context::now().unix()).unwrap_or_default();
+        let line = cosign(&request.note, self.name.as_str(), &self.key, time)
+            .map_err(|error| Refused::Failed(error.to_string()))?;
+        let mut cosigned = self.cosigned.clone();
+        let Checkpoint { origin, root, size } = checkpoint;
+        cosigned.insert(origin, Kept { note: request.note, root, size: Integer(size) });
+        // On disk before it leaves.
+        self.home.write_json(&format!("{}/{COSIGNED}", self.folder), &cosigned).map_err(failed)?;
+        self.cosigned = cosigned;
+        Ok(line)
+    }
+
+    /// Keeps both notes, and says so.
+    fn alarm(&self, reason: &str, shown: &str) {
+        let at = context::now().unix();
+        let kept = self.cosigned.get(&self.log.origin).map_or("", |kept| kept.note.as_str());
+        for (what, text) in [("cosigned", kept), ("shown", shown)] {
+            let name = format!("{EVIDENCE}/{at}-{what}.txt");
+            if let Err(error) = self.home.write(&name, text.as_bytes()) {
+                ui::note(format!("safeconduct: {error}"));
+            }
+        }
+        ui::note(format!(
+            "ALARM: {reason}. Both checkpoints are in {}; tell the other auditors",
+            self.home.path(EVIDENCE).display()
+        ));
+    }
+}
+
+/// Replays the log as the service shows it now, and compares it with the checkpoint.
+fn replay(auditor: &Client, note: &str) -> std::result::Result<(), Refused> {
+    let bundle = auditor.open_document("/v1/bundle").map_err(|error| Refused::Failed(error.to_string()))?;
+    let bundle = BufReader::with_capacity(1 << 20, bundle);
+    let report = auditor::verify_against(bundle, auditor.ledger().ledger, &[note.to_owned()])
+        .map_err(|error| Refused::Failed(error.to_string()))?;
+    match (&report.verdict, report.kept.as_slice()) {
+        (auditor::Verdict::Refuted(finding), _) => {
+            Err(Refused::NotReplayed(format!("the replay refutes the log: {finding}")))
+        }
+        (auditor::Verdict::Verified, [kept]) if kept.standing == Standing::Holds => Ok(()),
+        (auditor::Verdict::Verified, kept) => {
+            let words: Vec<String> = kept.iter().map(ToString::to_string).collect();
+            Err(Refused::NotReplayed(format!(
+                "the replayed log is not the checkpoint's: {}",
+                words.join("; ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Witnesses: the page for operators as it is written, and a log that shows two histories.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use records::scalar::Integer;
+use serde_json::json;
+use signing::digest::Digest;
+use signing::keys::PublicKey;
+use tests::binary::{root, safeconduct};
+use tests::cluster::scratch;
+use tests::http::try_post_text;
+use tests::people::Person;
+use tests::service::ledger_keys;
+use tests::world::World;
+use translog::checkpoint::Checkpoint;
+use translog::cosignature::cosigned_at;
+use translog::proof::{MemoryHashes, consistency, root as root_of};
+use translog::tree::leaf_hash;
+use translog::witness::AddCheckpoint;
+
+use crate::readme::commands_of;
+use crate::recovery::free_port;
+
+const PASSPHRASE: &str = "only for this test";
+const NAME: &str = "witness.example/ada";
+
+/// What the page says without commands.
+const FURTHER: &str = r#"
+# Whoever does not know the act demands nothing; whoever does, demands it of every receipt.
+as boris receipt verify $(ls $W/boris/receipts/* | head -1) >$W/boris.txt
+as boris witnesses accept $W/karl/receipts/$ACT.json $W/kira/receipts/$CONCURRENCE.json
+if as boris receipt verify $(ls $W/boris/receipts/* | head -1) >>$W/boris.txt; then exit 1; fi
+# One custodian is no quorum, and a receipt of something else is no act.
+if as paul witnesses accept $W/karl/receipts/$ACT.json; then exit 1; fi
+if as paul witnesses accept $RECEIPT; then exit 1; fi
+# Killed, it goes on from what it remembers.
+kill -9 $FIRST
+as anna case open --agency north --entered 2026-03-02 --offer new-life
+if as ada --json witnesses show | grep -q "\"size\": \"$(as ada --json checkpoint | sed -n 's/.*"size": "\(.*\)".*/\1/p')\""; then exit 1; fi
+AT=$(at $W/first.txt)
+target/debug/safeconduct --home $W/ada witness --listen ${AT#http://} >$W/third.txt 2>>$W/witness.log & FIRST=$!
+until as ada --json witnesses show | grep -q "\"size\": \"$(as ada --json checkpoint | sed -n 's/.*"size": "\(.*\)".*/\1/p')\""; do sleep 1; done
+as ada --json witnesses show
+python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' \
+  $(sed -n 's/^metrics *//p' $W/service.txt) >$W/metrics.txt
+if as ada witness --listen 127.0.0.1:0 2>$W/twice.txt; then exit 1; fi
+kill $FIRST && wait $FIRST
+mv $W/ada/witness/cosigned.json $W/gone
+if as ada witness --listen 127.0.0.1:0 2>$W/forgotten.txt; then exit 1; fi
+if as ada witness key --name witness.example/other 2>$W/again.txt; then exit 1; fi
+FIRST=$SECOND
+"#;
+
+#[test]
+fn the_page_works_as_written() {
+    safeconduct();
+    let mut script = String::from("set -eu -o pipefail\n");
+    script += &commands_of("README.md");
+    script += &commands_of("docs/operating/witness.md");
+    script += FURTHER;
+    let w = scratch("witness");
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(root())
+        .env("W", &w)
+        .env("PORT", free_port())
+        .output()
+        .expect("bash runs");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{errors}");
+    let text = |name: &str| fs::read_to_string(w.join(name)).unwrap();
+    assert!(said.contains("replayed and cosigned by witness.example/ada-replay at 20"), "{said}");
+    assert_eq!(said.matches("The checkpoint is cosigned by witness.example/ada at").count(), 2, "{said}");
+    assert!(text("boris.txt").contains("fewer COSIGNATURES than the policy demands"), "{said}");
+    assert!(
+        errors.contains("1 of the custodians' keys") && errors.contains("the receipt of the proposal first"),
+        "{errors}"
+    );
+    assert!(text("service.log").contains("a witness did not cosign"));
+    assert!(text("twice.txt").contains("another process runs this witness already"));
+    assert!(text("forgotten.txt").contains("could sign two histories"));
+    assert!(text("again.txt").contains("there is a key in"));
+    assert_eq!(text("witness.log"), "", "an alarm without a reason");
+    let counted = text("metrics.txt");
+    for name in [
+        "safeconduct_log_cosigned_records 68",
+        "safeconduct_witness_records{witness=\"witness.example/ada\"} 68",
+    ] {
+        assert!(counted.contains(name), "{counted}");
+    }
+}
+
+/// A witness's home and process.
+struct Witness {
+    process: Child,
+    url: String,
+    key: PublicKey,
+}
+
+fn home(world: &World, dir: &Path) {
+    let ada = Person::new("ada");
+    fs::create_dir_all(dir).unwrap();
+    let pem = ada.key.to_pkcs8_pem(PASSPHRASE).unwrap();
+    fs::write(dir.join("key.pem"), pem.as_bytes()).unwrap();
+    let (key, public) = (ada.key.public().id(), ada.key.public().clone());
+    let identity = json!({"key": key, "principal": ada.principal, "public": public});
+    fs::write(dir.join("identity.json"), identity.to_string()).unwrap();
+    let ledger = world.ledger.to_string();
+    command(dir, &["join", "--url", &world.url, "--ledger", &ledger]);
+    command(dir, &["witness", "key", "--name", NAME]);
+}
+
+fn command(home: &Path, arguments: &[&str]) {
+    let output = safeconduct_at(home).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn safeconduct_at(home: &Path) -> Command {
+    let mut command = Command::new(safeconduct());
+    command.arg("--home").arg(home).env("SAFECONDUCT_PASSPHRASE", PASSPHRASE).current_dir(root());
+    command
+}
+
+impl Witness {
+    fn start(home: &Path) -> Witness {
+        let mut process = safeconduct_at(home)
+            .args(["witness", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = None;
+        for line in BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            if let Some(at) = line.strip_prefix("url ") {
+                url = Some(at.trim().to_owned());
+            }
+            if line == "ready" {
+                break;
+            }
+        }
+        let identity: serde_json::Value =
+            serde_json::from_slice(&fs::read(home.join("witness/identity.json")).unwrap()).unwrap();
+        let key = serde_json::from_value(identity["public"].clone()).unwrap();
+        Witness { process, url: url.expect("it says where it listens"), key }
+    }
+
+    fn ask(&self, request: &AddCheckpoint) -> Option<(u16, String)> {
+        try_post_text(&format!("{}/add-checkpoint", self.url), request.encode())
+    }
+
+    /// Whether it cosigned; the cosignature must hold.
+    fn cosigns(&self, request: &AddCheckpoint) -> bool {
+        let Some((200, line)) = self.ask(request) else { return false };
+        let note = format!("{}{line}", request.note);
+        assert!(cosigned_at(&note, NAME, &self.key).unwrap().is_some(), "{note}");
+        true
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Two histories that the stolen checkpoint key signs. They begin like the real log.
+struct Histories {
+    trees: [MemoryHashes; 2],
+}
+
+impl Histories {
+    fn of(world: &World, beyond: u64) -> (Histories, u64) {
+        let size = world.basis().size.0;
+        let mut tree = MemoryHashes::new();
+        let bundle = world.bundle();
+        let records: Vec<&str> = bundle.lines().collect();
+        records[records.len() - usize::try_from(size).unwrap()..]
+            .iter()
+            .for_each(|record| tree.append(leaf_hash(record.as_bytes())));
+        let mut trees = [tree.clone(), tree];
+        for (which, tree) in trees.iter_mut().enumerate() {
+            (0..beyond).for_each(|n| tree.append(Digest::of(format!("{which} {n}"))));
+        }
+        (Histories { trees }, size)
+    }
+
+    fn request(&self, which: usize, old: u64, size: u64) -> AddCheckpoint {
+        let keys = ledger_keys();
+        let tree = &self.trees[which];
+        let checkpoint =
+            Checkpoint { origin: keys.origin.to_string(), size, root: root_of(size, tree).unwrap() };
+        let proof = consistency(old, size, tree).unwrap();
+        AddCheckpoint { old, proof, note: checkpoint.sign(&keys.checkpoint) }
+    }
+}
+
+#[test]
+fn two_histories_get_one_witness_only() {
+    safeconduct();
+    let world = World::new();
+    let dir = scratch("histories").join("ada");
+    home(&world, &dir);
+    let (histories, size) = Histories::of(&world, 40);
+    let witness = Witness::start(&dir);
+    // It begins at what the home has verified, not at nothing.
+    let (status, says) = witness.ask(&histories.request(0, 0, size)).unwrap();
+    assert_eq!((status, says), (409, format!("{size}\n")));
+    assert!(witness.cosigns(&histories.request(0, size, size + 10)));
+    // The same again, which is what a lost answer leads to.
+    assert!(witness.cosigns(&histories.request(0, size + 10, size + 10)));
+
+    let status = |request: &AddCheckpoint| witness.ask(request).unwrap().0;
+    assert_eq!(status(&histories.request(1, size + 10, size + 10)), 409, "another root of one size");
+    assert_eq!(status(&histories.request(1, size + 10, size + 20)), 422, "a log that forks");
+    assert_eq!(status(&histories.request(0, size, size + 20)), 409, "an old size that is not the last");
+    let backwards = AddCheckpoint { old: size + 10, ..histories.request(0, size, size + 5) };
+    assert_eq!(status(&backwards), 400, "a log that shrinks");
+    let mut other = histories.request(0, size + 10, size + 20);
+    other.note = other.note.replace(ledger_keys().origin.as_str(), "other.example/log");
+    assert_eq!(status(&other), 404, "another log");
+    let forged =
+        Checkpoint { origin: ledger_keys().origin.to_string(), size: size + 20, root: Digest::of("x") };
+    let forged = AddCheckpoint { note: forged.sign(&Person::new("eve").key), ..other.clone() };
+    assert_eq!(status(&forged), 403, "not the ledger's signature");
+    for body in ["", "old\n", "old 1\n\n", "old 01\n\nx", "old 1\nnot base64\n\nx", "new 1\n\nx"] {
+        let (status, _) = try_post_text(&format!("{}/add-checkpoint", witness.url), body.to_owned()).unwrap();
+        assert!([400, 404].contains(&status), "{body}: {status}");
+    }
+    let huge = "x".repeat(1 << 20);
+    let answered = try_post_text(&format!("{}/add-checkpoint", witness.url), huge);
+    assert!(answered.is_none_or(|(status, _)| status == 413));
+    assert!(witness.cosigns(&histories.request(0, size + 10, size + 20)), "nothing of it hurt");
+    let evidence: Vec<_> = fs::read_dir(dir.join("evidence")).unwrap().collect();
+    assert!(evidence.len() >= 2, "both notes are kept");
+}
+
+/// Killed at any moment between two histories, whatever it said before.
+#[test]
+fn a_killed_witness_never_cosigns_two_histories() {
+    safeconduct();
+    let world = World::new();
+    let dir = scratch("killed").join("ada");
+    home(&world, &dir);
+    let (histories, begin) = Histories::of(&world, 400);
+    let mut sizes = [begin, begin];
+    let mut cosigned: Vec<(u64, usize)> = vec![];
+    for round in 0..12_u64 {
+        let witness = Witness::start(&dir);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let mut found = vec![];
+                for _ in 0..30 {
+                    for which in [0, 1] {
+                        let old = sizes[which];
+                        let request = histories.request(which, old, old + 1);
+                        match witness.ask(&request) {
+                            Some((200, _)) => {
+                                found.push((old + 1, which));
+                                sizes[which] = old + 1;
+                            }
+                            // What it remembers, which may be more than it could say.
+                            Some((409, says)) => {
+                                let says: u64 = says.trim().parse().unwrap();
+                                sizes[which] = says.min(begin + 399);
+                            }
+                            Some(_) => {}
+                            None => return found,
+                        }
+                    }
+                }
+                found
+            });
+            std::thread::sleep(std::time::Duration::from_millis(5 + 61 * round % 250));
+            let status = Command::new("kill").args(["-9", &witness.process.id().to_string()]).status();
+            assert!(status.unwrap().success());
+            cosigned.extend(asking.join().unwrap());
+        });
+        witness.kill();
+        let kept: serde_json::Value =
+            serde_json::from_slice(&fs::read(dir.join("witness/cosigned.json")).unwrap()).unwrap();
+        let kept: Integer =
+            serde_json::from_value(kept[ledger_keys().origin.as_str()]["size"].clone()).unwrap();
+        let most = cosigned.iter().map(|(size, _)| *size).max().unwrap_or(begin);
+        assert!(kept.0 >= most, "it forgot what it cosigned: {} < {most}", kept.0);
+    }
+    assert!(cosigned.len() > 10, "it cosigned hardly anything: {cosigned:?}");
+    let histories: std::collections::BTreeSet<usize> = cosigned.iter().map(|(_, which)| *which).collect();
+    assert_eq!(histories.len(), 1, "{cosigned:?}");
+}
