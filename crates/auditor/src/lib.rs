@@ -14,6 +14,7 @@
 //! | `kept` | checkpoints from elsewhere, compared with the log |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
+//! | [`pack`] | a part of a bundle, for somebody who may not see the rest |
 //!
 //! What it is not: it has no network, clock or key. Whether there is a longer log, or another one that was shown to
 //! somebody else, it can only tell where it is given a checkpoint that somebody kept: [`verify_against`].
@@ -23,6 +24,7 @@ mod audit;
 mod chunk;
 mod kept;
 mod lines;
+pub mod pack;
 mod report;
 mod tally;
 

@@ -30,8 +30,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    agency, assets, cases, custodians, disbursements, keys, proofs, reads, reopening, reports, requests,
-    setup, witness, witnesses,
+    agency, assets, cases, custodians, disbursements, keys, packs, proofs, reads, reopening, reports,
+    requests, setup, witness, witnesses,
 };
 use context::Global;
 
@@ -116,6 +116,9 @@ enum Command {
     Bundle(proofs::BundleArgs),
     /// Verify a bundle offline, by replay
     Audit(proofs::AuditArgs),
+    /// Packs: a part of a ledger for somebody who may not see the rest, offline
+    #[command(subcommand)]
+    Pack(packs::PackCommand),
     /// Receipts: check one offline, bring all under a cosigned checkpoint
     #[command(subcommand)]
     Receipt(proofs::ReceiptCommand),
@@ -170,6 +173,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Agency(command) => command.run(global),
         Command::Bundle(args) => proofs::bundle(global, args),
         Command::Audit(args) => proofs::audit(global, args),
+        Command::Pack(command) => command.run(global),
         Command::Receipt(command) => command.run(global),
         Command::Outbox(command) => command.run(global),
         Command::Witness(args) => args.run(global),

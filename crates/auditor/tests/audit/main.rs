@@ -4,6 +4,7 @@
 
 mod forged;
 mod ledger;
+mod pack;
 mod reopened;
 mod staff;
 mod story;

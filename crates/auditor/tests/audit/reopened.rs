@@ -45,7 +45,7 @@ fn proposal(ledger: &mut Ledger, person: &Person, act: Act) -> Verified {
 }
 
 /// Reopened at the head that is returned, citing one that is five records larger, and gone on with.
-fn reopened() -> (Story, Basis, Checkpoint) {
+pub fn reopened() -> (Story, Basis, Checkpoint) {
     let mut story = Story::funded(OLD);
     let Story { ledger, staff } = &mut story;
     let continued = left(ledger);

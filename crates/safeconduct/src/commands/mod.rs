@@ -6,6 +6,7 @@ pub mod cases;
 pub mod custodians;
 pub mod disbursements;
 pub mod keys;
+pub mod packs;
 pub mod proofs;
 pub mod reads;
 pub mod reopening;
