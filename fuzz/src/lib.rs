@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("frontier", frontier),
     ("http_signature", http_signature),
     ("key_file", key_file),
+    ("pack", pack),
     ("proof", proof),
     ("public_key", public_key),
     ("record", record),
@@ -212,6 +213,28 @@ pub fn bundle(bytes: &[u8]) {
     }
 }
 
+/// The pack of the golden log's one spendable fund.
+fn golden_pack() -> Vec<u8> {
+    let bundle = fs::read(root().join(GOLDEN_LOG)).expect("the log is there");
+    let ledger = GOLDEN_LEDGER.parse().expect("an id");
+    let scope = auditor::pack::Scope::Fund("villa-fund".parse().expect("an id"));
+    let mut pack = Vec::new();
+    auditor::pack::cut(std::io::Cursor::new(bundle), ledger, &scope, &[], &mut pack).expect("a pack");
+    pack
+}
+
+/// A pack of one ledger: what holds is the pack that was cut, or less of it under a header that promises less.
+pub fn pack(bytes: &[u8]) {
+    let ledger = GOLDEN_LEDGER.parse().expect("an id");
+    let report = auditor::pack::verify(bytes, ledger, &[]).expect("bytes can be read");
+    if report.holds() {
+        let cut = fs::read(root().join("fuzz/seeds/pack/fund")).expect("the seed is there");
+        let lines: Vec<&[u8]> = cut.split(|byte| *byte == b'\n').collect();
+        let records = bytes.split(|byte| *byte == b'\n').skip(1);
+        records.for_each(|line| assert!(lines.contains(&line), "a changed record holds"));
+    }
+}
+
 fn signed_request() -> http::SignedHeaders {
     http::sign("POST", URL, BODY, &key(), CREATED, NONCE).expect("a signature")
 }
@@ -330,6 +353,7 @@ pub fn seeds(target: &str) -> BTreeMap<String, Vec<u8>> {
                 named("one", bytes(0, 0, 1, vec![])),
             ]
         }
+        "pack" => vec![named("fund", golden_pack())],
         "public_key" => {
             let key = key();
             let json = signing::canonical::encode(key.public());

@@ -37,7 +37,7 @@ fn seeds(target: &str) -> BTreeMap<String, Vec<u8>> {
 /// How many mutations of each seed: verifying a whole log or opening a key's file takes its time.
 fn rounds(target: &str) -> usize {
     match target {
-        "bundle" => 120,
+        "bundle" | "pack" => 120,
         "key_file" => 40,
         _ => 400,
     }

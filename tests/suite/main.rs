@@ -21,6 +21,7 @@ mod load;
 mod observed;
 mod openapi;
 mod oracle;
+mod packs;
 mod pipeline;
 mod readme;
 mod recovery;

@@ -85,7 +85,7 @@ impl Forgery {
     }
 
     #[track_caller]
-    fn is_found(self, position: u64, code: &str) {
+    fn refuted_at(self, position: u64, code: &str) {
         let finding = refuted(&self.bytes(), town().id);
         assert_eq!((finding.position, finding.code.as_str()), (Some(position), code), "{finding}");
     }
@@ -145,7 +145,7 @@ fn entries_are_what_their_authority_says() {
         let altered = |kind: Kind, code: &str, alter: &dyn Fn(&mut JournalEntry)| {
             let forgery = forge();
             let at = entry_of(&forgery, kind);
-            forgery.alter(at, |payload| alter(entry(payload))).is_found(at, code);
+            forgery.alter(at, |payload| alter(entry(payload))).refuted_at(at, code);
         };
         altered(Kind::Approval, "commitment_differs", &|entry| entry.case_commitment = Some(other));
         altered(Kind::Approval, "effect_differs", &|entry| entry.benefit = Some(parse("trip")));
@@ -181,17 +181,17 @@ fn an_entry_is_right_behind_its_cause_and_about_the_same() {
     let leaf = forgery.leaves[one as usize].clone();
     let mut moved = forgery;
     moved.leaves[next as usize] = leaf;
-    moved.is_found(next, "entry_displaced");
+    moved.refuted_at(next, "entry_displaced");
 
     let forgery = Forgery::new(&Scope::NoCases {});
     let at = entry_of(&forgery, Kind::Reversal);
-    forgery.alter(at, |payload| entry(payload).reverses = None).is_found(at, "authority_wrong");
+    forgery.alter(at, |payload| entry(payload).reverses = None).refuted_at(at, "authority_wrong");
     let forgery = Forgery::new(&Scope::NoCases {});
     let at = entry_of(&forgery, Kind::Countersignature);
     let own = |payload: &mut Payload| {
         entry(payload).authority.remove(0);
     };
-    forgery.alter(at, own).is_found(at, "authority_wrong");
+    forgery.alter(at, own).refuted_at(at, "authority_wrong");
 }
 
 #[test]
@@ -214,15 +214,15 @@ fn the_entry_of_a_hidden_request_holds_what_was_approved() {
     // The hold comes first, so what differs from it is the approval.
     forge()
         .alter(at, |payload| entry(payload).lines[0].money = usd("99.00"))
-        .is_found(approval, "effect_differs");
+        .refuted_at(approval, "effect_differs");
     // What is no hold of a request has to have its cause in the pack.
     let not_a_request = |payload: &mut Payload| entry(payload).lines[0].action = Action::Debit;
-    forge().alter(at, not_a_request).is_found(at, "cited_missing");
+    forge().alter(at, not_a_request).refuted_at(at, "cited_missing");
     // Where requests are disclosed, an entry without one is found.
     let mut dropped = Forgery::new(&case());
     let request = dropped.find(is(Kind::Request));
     dropped.lines.records.retain(|line| line.position.0 != request);
-    dropped.is_found(request + 1, "cited_missing");
+    dropped.refuted_at(request + 1, "cited_missing");
 }
 
 #[test]
@@ -236,17 +236,17 @@ fn approvals_say_what_the_request_says() {
                 alter(&mut approval.effect);
             })
         };
-        effect(&|effect| effect.amount = usd("1.00")).is_found(at, "effect_differs");
-        effect(&|effect| effect.fund = parse("f9")).is_found(
+        effect(&|effect| effect.amount = usd("1.00")).refuted_at(at, "effect_differs");
+        effect(&|effect| effect.fund = parse("f9")).refuted_at(
             at,
             // In a fund's pack the hold has told from which fund it is.
             "effect_differs",
         );
         let code = if is_hidden { "request_differs" } else { "cited_missing" };
-        effect(&|effect| effect.request = Digest::of("another")).is_found(at, code);
+        effect(&|effect| effect.request = Digest::of("another")).refuted_at(at, code);
         if !is_hidden {
-            effect(&|effect| effect.preparer = parse("dora")).is_found(at, "effect_differs");
-            effect(&|effect| effect.expires = parse("2031-01-01T00:00:00Z")).is_found(at, "effect_differs");
+            effect(&|effect| effect.preparer = parse("dora")).refuted_at(at, "effect_differs");
+            effect(&|effect| effect.expires = parse("2031-01-01T00:00:00Z")).refuted_at(at, "effect_differs");
         }
     }
 }
@@ -256,7 +256,7 @@ fn the_commitment_opens_to_the_requests_case() {
     let forge = || Forgery::new(&case());
     let at = entry_of(&forge(), Kind::Request);
     let other = |payload: &mut Payload| entry(payload).case_commitment = Some(Digest::of("another"));
-    forge().alter(at, other).is_found(at, "commitment_differs");
+    forge().alter(at, other).refuted_at(at, "commitment_differs");
 }
 
 #[test]
@@ -273,10 +273,10 @@ fn keys_and_roles_are_judged_where_a_record_stands() {
         forgery
     };
     // A payer's approval; a key under another's name; one that is enrolled later; one that never was.
-    signs(approval, "paul", "paul").is_found(approval, "role_missing");
-    signs(approval, "paul", "abel").is_found(approval, "key_not_signers");
-    signs(approval, "abel's second", "abel").is_found(approval, "key_unknown");
-    signs(release, "mallory", "paul").is_found(release, "key_unknown");
+    signs(approval, "paul", "paul").refuted_at(approval, "role_missing");
+    signs(approval, "paul", "abel").refuted_at(approval, "key_not_signers");
+    signs(approval, "abel's second", "abel").refuted_at(approval, "key_unknown");
+    signs(release, "mallory", "paul").refuted_at(release, "key_unknown");
     // The first key of the approver was revoked before this; the pack has its end.
     let waiting = Forgery::new(&Scope::Case(parse("c-1")));
     let last = waiting
@@ -290,17 +290,17 @@ fn keys_and_roles_are_judged_where_a_record_stands() {
     header(&mut payload).key = first.public().id();
     let mut revoked = waiting;
     revoked.leaves[last as usize] = Record::sign(payload, &first).unwrap().leaf();
-    revoked.is_found(last, "key_revoked");
+    revoked.refuted_at(last, "key_revoked");
     // The frame.
     let long_ago = parse("2029-12-31T00:00:00Z");
     let framed = |alter: &dyn Fn(&mut Header)| forge().alter(release, |payload| alter(header(payload)));
-    framed(&|header| header.ledger = Digest::of("another")).is_found(release, "wrong_ledger");
-    framed(&|header| header.basis.root = Digest::of("a fork")).is_found(release, "basis_unknown");
+    framed(&|header| header.ledger = Digest::of("another")).refuted_at(release, "wrong_ledger");
+    framed(&|header| header.basis.root = Digest::of("a fork")).refuted_at(release, "basis_unknown");
     framed(&|header| (header.issued_at, header.not_after) = (long_ago, long_ago))
-        .is_found(release, "expired");
+        .refuted_at(release, "expired");
     // What the ledger alone signs.
     let at = entry_of(&forge(), Kind::Approval);
-    forge().sign_by(at, &key("dora")).is_found(at, "not_the_ledgers_key");
+    forge().sign_by(at, &key("dora")).refuted_at(at, "not_the_ledgers_key");
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn governance_is_judged_by_the_rules() {
     header(&mut payload).signer = parse("anna");
     let mut forgery = forge();
     forgery.leaves[concurrence as usize] = Record::sign(payload, &anna).unwrap().leaf();
-    forgery.is_found(concurrence, "already_concurred");
+    forgery.refuted_at(concurrence, "already_concurred");
     // Without a concurrence the key is not in force, and its first use is found.
     let mut forgery = forge();
     forgery.lines.records.retain(|line| line.position.0 != concurrence);
@@ -327,7 +327,7 @@ fn governance_is_judged_by_the_rules() {
         let records::governance::Act::Enrol { roles, .. } = &mut proposal.act else { panic!("no enrolment") };
         *roles = vec![Role::Agency, Role::Director];
     };
-    forge().alter(proposal, wrong_roles).is_found(proposal, "act_invalid");
+    forge().alter(proposal, wrong_roles).refuted_at(proposal, "act_invalid");
 }
 
 #[test]
@@ -341,17 +341,17 @@ fn groups_are_those_of_this_log_in_order() {
         .nth(3)
         .unwrap();
     let altered = |code: &str, alter: &dyn Fn(&mut Group)| {
-        forge().alter(at, |payload| alter(group(payload))).is_found(at, code);
+        forge().alter(at, |payload| alter(group(payload))).refuted_at(at, code);
     };
     altered("group_position", &|group| group.first.0 += 1);
     altered("wrong_ledger", &|group| group.ledger = Digest::of("another"));
     altered("group_rules", &|group| group.rules.0 = 2);
     altered("group_time", &|group| group.recorded_at = parse("2029-12-31T00:00:00Z"));
-    forge().sign_by(at, &key("dora")).is_found(at, "not_the_ledgers_key");
+    forge().sign_by(at, &key("dora")).refuted_at(at, "not_the_ledgers_key");
     // Nothing stands between the founding record and the first group.
     let mut early = forge();
     early.lines.records.remove(1);
-    early.is_found(2, "outside_group");
+    early.refuted_at(2, "outside_group");
     let mut none = forge();
     none.lines.records.clear();
     assert_eq!(refuted(&none.bytes(), town().id).code, "founding_missing");

@@ -98,7 +98,7 @@ fn what_others_rest_on_is_missed() {
         }
         assert!(needed.len() > 10, "{scope}");
         let mut survived = BTreeSet::new();
-        for at in 0..whole.records.len() {
+        for (at, record) in records.iter().enumerate() {
             let mut dropped = whole.clone();
             dropped.records.remove(at);
             let report = verify(&dropped.sealed()[..], ledger.id, &[]).unwrap();
@@ -107,9 +107,9 @@ fn what_others_rest_on_is_missed() {
                     !needed.contains(&at),
                     "{scope}: without line {}, the {}",
                     at + 2,
-                    records[at].kind().name()
+                    record.kind().name()
                 );
-                survived.insert(records[at].kind());
+                survived.insert(record.kind());
             }
         }
         // These say nothing of the rest: what a pack cannot show.
