@@ -25,6 +25,7 @@ use crate::CouldNotRun;
 use crate::chunk::{Chunk, Item, Keys, Wrong};
 use crate::kept::{Kept, KeptHead};
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
+use crate::observe::{Observer, Replayed};
 use crate::report::{
     Checked, CheckedBalances, CheckedCheckpoint, Finding, Head, NOT_CHECKED, Reopened, Report, Verdict,
 };
@@ -38,10 +39,16 @@ pub(crate) struct Against {
     pub is_signed: bool,
 }
 
-/// Verifies a bundle.
-pub(crate) fn run(bundle: impl BufRead, ledger: Digest, against: Against) -> Result<Report, CouldNotRun> {
+/// Verifies a bundle, and shows each record that holds to an observer.
+pub(crate) fn run(
+    bundle: impl BufRead,
+    ledger: Digest,
+    against: Against,
+    observer: &mut dyn Observer,
+) -> Result<Report, CouldNotRun> {
     let (mut checked, mut kept) = (Checked::default(), Vec::new());
-    let verdict = match check_bundle(&mut Lines::new(bundle), ledger, against, &mut checked, &mut kept) {
+    let mut lines = Lines::new(bundle);
+    let verdict = match check_bundle(&mut lines, ledger, against, &mut checked, &mut kept, observer) {
         Ok(()) => Verdict::Verified,
         Err(Stop::Wrong(finding)) => Verdict::Refuted(finding),
         Err(Stop::Io(error)) => return Err(CouldNotRun::Io(error)),
@@ -91,6 +98,7 @@ fn check_bundle<R: BufRead>(
     against: Against,
     checked: &mut Checked,
     judged: &mut Vec<KeptHead>,
+    observer: &mut dyn Observer,
 ) -> Result<(), Stop> {
     let header = read_header(lines, ledger)?;
     let claims = read_claims(lines, header.balances.0)?;
@@ -101,6 +109,7 @@ fn check_bundle<R: BufRead>(
         header: &header,
         is_signed: against.is_signed,
         kept: against.kept,
+        observer,
         replay: Replay::new(ledger),
         tally: Tally::default(),
     };
@@ -180,6 +189,7 @@ struct Audit<'a> {
     header: &'a Header,
     is_signed: bool,
     kept: Kept,
+    observer: &'a mut dyn Observer,
     replay: Replay,
     tally: Tally,
 }
@@ -247,12 +257,16 @@ impl Audit<'_> {
         self.kept.pass(&self.frontier);
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
-            Payload::Founding(_) => self.check_checkpoint(),
+            Payload::Founding(_) => self.check_checkpoint()?,
             Payload::JournalEntry(entry) => {
-                self.tally.enter(entry, self.replay.state()).map_err(|wrong| place.of(wrong))
+                self.tally.enter(entry, self.replay.state()).map_err(|wrong| place.of(wrong))?
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if let Some(at) = self.replay.time() {
+            self.observer.record(&Replayed { at, position, record, state: self.replay.state() });
+        }
+        Ok(())
     }
 
     fn count(&mut self, payload: &Payload, kind: &'static str, possessions: usize) {
@@ -305,7 +319,7 @@ impl Audit<'_> {
     }
 
     fn finish<R: BufRead>(self, lines: &mut Lines<R>, judged: &mut Vec<KeptHead>) -> Result<(), Stop> {
-        let Audit { checked, claims, frontier, header, is_signed, kept, replay, tally, .. } = self;
+        let Audit { checked, claims, frontier, header, is_signed, kept, observer, replay, tally } = self;
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
         let charter = state.get::<CharterState>(&Key::Charter);
         if is_signed {
@@ -336,7 +350,10 @@ impl Audit<'_> {
             return Err(at_end.of(wrong));
         }
         match lines.next(LINE_BYTES_MAX)? {
-            Next::End => Ok(()),
+            Next::End => {
+                observer.end(&state);
+                Ok(())
+            }
             Next::Line(_) | Next::Unterminated | Next::TooLong => {
                 let reason = "something follows the last record";
                 Err(Place::line(lines.number()).wrong("trailing_data", reason))

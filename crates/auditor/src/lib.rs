@@ -15,6 +15,7 @@
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //! | [`pack`] | a part of a bundle, for somebody who may not see the rest |
+//! | [`observe`] | the seam through which others look on while a bundle is replayed |
 //!
 //! What it is not: it has no network, clock or key. Whether there is a longer log, or another one that was shown to
 //! somebody else, it can only tell where it is given a checkpoint that somebody kept: [`verify_against`].
@@ -25,6 +26,7 @@ mod chunk;
 mod kept;
 mod lines;
 pub mod pack;
+pub mod observe;
 mod report;
 mod tally;
 
@@ -43,6 +45,7 @@ use std::io::BufRead;
 
 use audit::Against;
 use kept::Kept;
+use observe::Observer;
 use signing::digest::Digest;
 
 /// Why nothing can be said about the bundle. Whatever is wrong with its content is a [`Verdict::Refuted`] instead.
@@ -60,11 +63,21 @@ pub fn verify(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRu
 
 /// The same, and how the log stands to checkpoints that somebody kept, each a signed note.
 pub fn verify_against(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: true })
+    verify_observed(bundle, ledger, kept, &mut ())
+}
+
+/// The same, while an observer looks on.
+pub fn verify_observed(
+    bundle: impl BufRead,
+    ledger: Digest,
+    kept: &[String],
+    observer: &mut dyn Observer,
+) -> Result<Report, CouldNotRun> {
+    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: true }, observer)
 }
 
 /// Verifies what was exported of a log that was restored: nobody has signed its end, so its own checkpoint is not looked
 /// at. Its end is the report's `head`.
 pub fn verify_restored(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: false })
+    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: false }, &mut ())
 }
