@@ -15,7 +15,11 @@
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //! | [`pack`] | a part of a bundle, for somebody who may not see the rest |
-//! | [`observe`] | the seam through which others look on while a bundle is replayed |
+//! | [`observe`] | the seam through which what follows looks on while a bundle is replayed |
+//! | `evidence` | the documents that records name, and which of them somebody has |
+//! | `payments`, `sample` | a sample of payments by monetary units |
+//! | `statements`, `exceptions`, `examine` | the report on a log: financial statements, and what somebody should explain |
+//! | `page` | a page as text or HTML |
 //!
 //! What it is not: it has no network, clock or key. Whether there is a longer log, or another one that was shown to
 //! somebody else, it can only tell where it is given a checkpoint that somebody kept: [`verify_against`].
@@ -23,11 +27,18 @@
 
 mod audit;
 mod chunk;
+mod evidence;
+mod examine;
+mod exceptions;
 mod kept;
 mod lines;
 pub mod pack;
 pub mod observe;
+mod page;
+mod payments;
 mod report;
+mod sample;
+mod statements;
 mod tally;
 
 /// The lines of a bundle that are not records; `records::bundle` defines them.
@@ -35,16 +46,27 @@ pub mod bundle {
     pub use records::bundle::{BalanceLine, Format, Header, balance_line, header_line};
 }
 
+pub use evidence::{Document, DocumentFile, DocumentName, Documents, SeenDocuments};
+pub use examine::{Examination, examine};
+pub use exceptions::{Exception, Exceptions, Hours, Looked, NoHours, Pair};
 pub use kept::{KeptHead, Standing};
+pub use page::{Align, Page, Table};
+pub use payments::{Payment, PaymentRecords};
 pub use report::{
     AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, Head, NOT_CHECKED,
     ProofLine, Reopened, Report, Signatures, Verdict,
+};
+pub use sample::{Population, Sample, Sampling, Selected, sample};
+pub use statements::{
+    BankLine, BankStatement, Claimable, FundStatements, Period, Statement, StatementLine, Statements, Tie,
 };
 
 use std::io::BufRead;
 
 use audit::Against;
 use kept::Kept;
+use ledger::currency::Currency;
+use ledger::id::FundId;
 use observe::Observer;
 use signing::digest::Digest;
 
@@ -54,6 +76,20 @@ pub enum CouldNotRun {
     /// The bundle could not be read, or no thread could be started.
     #[error("the bundle could not be read: {0}")]
     Io(#[from] std::io::Error),
+    /// A sample was asked for by an interval of nothing.
+    #[error("the sampling interval must be above zero")]
+    NoInterval,
+    /// A sample was asked for of a fund that there is not.
+    #[error("the ledger has no fund {0}; `safeconduct audit` lists its funds")]
+    NoSuchFund(FundId),
+    /// A sample was asked for of a fund in another currency than the interval's.
+    #[error("fund {fund} is in {currency}; give the interval in that currency")]
+    OtherCurrency {
+        /// The fund.
+        fund: FundId,
+        /// Its currency.
+        currency: Currency,
+    },
 }
 
 /// Verifies a bundle of the ledger with this id.

@@ -242,18 +242,23 @@ pub(crate) fn decimal<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok
     serializer.collect_str(value)
 }
 
-fn decimal_if_any<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn decimal_if_any<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => serializer.collect_str(value),
         None => serializer.serialize_none(),
     }
 }
 
+/// Positions, as decimal strings.
+pub(crate) fn positions<S: Serializer>(values: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(u64::to_string))
+}
+
 fn decimals<S: Serializer>(values: &BTreeMap<&'static str, u64>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(values.iter().map(|(name, value)| (name, value.to_string())))
 }
 
-fn digits<S: Serializer>(money: &Sum, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn digits<S: Serializer>(money: &Sum, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&money.digits())
 }
 

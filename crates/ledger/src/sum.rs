@@ -18,7 +18,7 @@ impl Sum {
     }
 
     /// The sum with these minor units.
-    pub(crate) fn of_minor(minor: i128, currency: Currency) -> Self {
+    pub fn of_minor(minor: i128, currency: Currency) -> Self {
         Self { minor, currency }
     }
 

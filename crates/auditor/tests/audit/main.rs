@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod exceptions;
 mod forged;
 mod ledger;
 mod pack;
 mod reopened;
+mod reported;
+mod sampled;
 mod staff;
 mod story;
 mod tampered;

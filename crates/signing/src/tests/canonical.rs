@@ -14,6 +14,8 @@ const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 fn a_digest_has_one_spelling() {
     assert_eq!(Digest::of("").to_string(), EMPTY);
     assert_eq!(EMPTY.parse(), Ok(Digest::of("")));
+    let long = vec![7; 200_000];
+    assert_eq!(Digest::of_reader(&long[..]).ok(), Some(Digest::of(&long)));
     assert_eq!(encode(&Digest::of("")), format!("\"{EMPTY}\"").into_bytes());
     for bad in ["", "e3", &EMPTY.to_uppercase(), &EMPTY[1..], &format!("{EMPTY}00"), &EMPTY.replace('e', "g")]
     {
