@@ -17,3 +17,25 @@ fn every_log_replays() {
         assert!(report.is_verified(), "{name}: {report}");
     }
 }
+
+/// Statements are added up from entries alone, so those of any log that holds tie to it, in whatever period.
+#[test]
+fn the_statements_of_every_log_tie() {
+    for (name, ledger) in LOGS {
+        let bundle = std::fs::read(root().join("tests/vectors/logs").join(name)).expect("a log");
+        let ledger = ledger.parse().expect("an id");
+        let whole = auditor::verify(&bundle[..], ledger).expect("a readable log");
+        let first = whole.checked.first_group_at.expect("a group");
+        for from in [None, Some(first.date()), whole.checked.last_group_at.map(|last| last.date())] {
+            for to in [None, Some(first.date())] {
+                let period = auditor::Period { from, to };
+                let hours = auditor::Hours::default();
+                let report =
+                    auditor::examine(&bundle[..], ledger, &[], period, hours).expect("a readable log");
+                assert!(report.holds(), "{name}: {}", report.page());
+                let statements = report.statements.expect("statements");
+                assert!(statements.ties().count() > 10 && !statements.banks.is_empty(), "{name}");
+            }
+        }
+    }
+}

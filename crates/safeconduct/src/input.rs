@@ -98,7 +98,7 @@ pub fn json_file<T: DeserializeOwned>(path: &Path) -> Result<T> {
 
 /// The SHA-256 of a document.
 pub fn sha256(path: &Path) -> Result<Digest> {
-    Ok(Digest::of(read(path)?))
+    Digest::of_reader(open(path)?).map_err(|error| Error::new(format!("{}: {error}", path.display())))
 }
 
 /// The bytes of a file.

@@ -2,6 +2,7 @@
 
 pub mod agency;
 pub mod assets;
+pub mod auditing;
 pub mod cases;
 pub mod custodians;
 pub mod disbursements;

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use auditor::Documents;
+use auditor::observe::Observer;
 use clap::{Args, Subcommand};
 use client::describe::describe;
 use client::receipt::Receipt;
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 
+use crate::commands::auditing::{self, AuditCommand};
 use crate::commands::witnesses::{by_json, cosignatures};
 use crate::context::Global;
 use crate::error::{Error, REFUSED, Result};
@@ -34,16 +37,22 @@ pub struct BundleArgs {
 
 /// `safeconduct audit`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct AuditArgs {
+    #[command(subcommand)]
+    command: Option<AuditCommand>,
     /// The bundle
-    #[arg(value_name = "FILE")]
-    bundle: PathBuf,
+    #[arg(value_name = "FILE", required = true)]
+    bundle: Option<PathBuf>,
     /// The ledger's id, as you know it from elsewhere
-    #[arg(long, value_name = "ID")]
-    ledger: Digest,
+    #[arg(long, value_name = "ID", required = true)]
+    ledger: Option<Digest>,
     /// A checkpoint or receipt that somebody kept, which the log must account for; once for each
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// A folder of documents, which are compared with the SHA-256 digests that records name
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
 }
 
 /// `safeconduct receipt ...`
@@ -143,14 +152,19 @@ fn check_whole(path: &Path) -> Result<Header> {
 
 /// Verifies a bundle offline, by replay.
 pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
+    let (bundle, ledger) = match args {
+        AuditArgs { command: Some(command), .. } => return command.run(global),
+        AuditArgs { bundle: Some(bundle), ledger: Some(ledger), .. } => (bundle, ledger),
+        _ => return Err(Error::new("name the bundle, and the ledger with --ledger ID")),
+    };
+    let files = args.evidence.as_deref().map(auditing::documents).transpose()?;
     let kept = notes(&args.checkpoint)?;
-    let bundle = BufReader::with_capacity(1 << 20, input::open(&args.bundle)?);
-    let report = auditor::verify_against(bundle, args.ledger, &kept)?;
-    if global.json {
-        ui::json(&serde_json::to_value(&report)?);
-    } else {
-        ui::line(report.to_string());
-    }
+    let (mut documents, mut nobody) = (Documents::default(), ());
+    // What nobody compares is not gathered.
+    let observer: &mut dyn Observer = if files.is_some() { &mut documents } else { &mut nobody };
+    let bundle = BufReader::with_capacity(1 << 20, input::open(&bundle)?);
+    let report = auditor::verify_observed(bundle, ledger, &kept, observer)?;
+    auditing::show(global, &report, files.map(|files| documents.compare(&files)))?;
     Ok(if report.accounts_for_kept() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
