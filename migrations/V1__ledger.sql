@@ -291,15 +291,18 @@ CREATE TABLE cases (
     screening     text NOT NULL CHECK (screening IN ('open', 'cleared', 'refused'))
 );
 CREATE INDEX cases_agency ON cases (agency, agency_ref);
+-- Four bytes in a row and in an index, where the word has up to ten.
+CREATE TYPE stage AS ENUM
+    ('requested', 'obligated', 'due', 'released', 'paid', 'rejected', 'cancelled', 'lapsed');
 CREATE TABLE disbursements (
     expires      bigint NOT NULL,
+    stage        stage NOT NULL,
     can_lapse    boolean NOT NULL,
     disbursement text PRIMARY KEY,
     agency       text NOT NULL,
     agency_ref   text NOT NULL,
     fund         text NOT NULL,
     benefit      text NOT NULL,
-    stage        text NOT NULL,
     currency     text NOT NULL,
     amount       numeric NOT NULL,
     -- What the rules read of it, as packed JSON.
@@ -311,10 +314,10 @@ CREATE INDEX disbursements_lapse ON disbursements (expires) WHERE can_lapse;
 CREATE TABLE statement_lines (
     position     bigint NOT NULL,
     at           bigint NOT NULL,
+    event        stage NOT NULL,
     agency       text NOT NULL,
     agency_ref   text NOT NULL,
     disbursement text NOT NULL,
-    event        text NOT NULL,
     benefit      text NOT NULL,
     currency     text NOT NULL,
     amount       numeric NOT NULL,
@@ -435,14 +438,14 @@ BEGIN
         INSERT INTO public.disbursements
             (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse, state)
         SELECT unnest(disbursement_ids), unnest(disbursement_agencies), unnest(disbursement_agency_refs),
-            unnest(disbursement_funds), unnest(disbursement_benefits), unnest(disbursement_stages),
+            unnest(disbursement_funds), unnest(disbursement_benefits), unnest(disbursement_stages)::public.stage,
             unnest(disbursement_currencies), unnest(disbursement_amounts)::numeric, unnest(disbursements_expire),
             unnest(disbursements_can_lapse), unnest(disbursement_states);
     ELSIF cardinality(disbursement_ids) > 0 THEN
         INSERT INTO public.disbursements
             (disbursement, agency, agency_ref, fund, benefit, stage, currency, amount, expires, can_lapse, state)
         SELECT unnest(disbursement_ids), unnest(disbursement_agencies), unnest(disbursement_agency_refs),
-            unnest(disbursement_funds), unnest(disbursement_benefits), unnest(disbursement_stages),
+            unnest(disbursement_funds), unnest(disbursement_benefits), unnest(disbursement_stages)::public.stage,
             unnest(disbursement_currencies), unnest(disbursement_amounts)::numeric, unnest(disbursements_expire),
             unnest(disbursements_can_lapse), unnest(disbursement_states)
         ON CONFLICT (disbursement) DO UPDATE
@@ -455,7 +458,7 @@ BEGIN
         INSERT INTO public.statement_lines
             (agency, agency_ref, position, disbursement, at, event, benefit, currency, amount)
         SELECT unnest(line_agencies), unnest(line_agency_refs), unnest(line_positions), unnest(line_disbursements),
-            new_recorded_at, unnest(line_events), unnest(line_benefits), unnest(line_currencies),
+            new_recorded_at, unnest(line_events)::public.stage, unnest(line_benefits), unnest(line_currencies),
             unnest(line_amounts)::numeric;
     END IF;
     IF cardinality(report_ids) > 0 THEN

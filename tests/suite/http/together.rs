@@ -290,7 +290,7 @@ fn a_long_case_is_summed_as_a_whole() {
     let before = ask(&world, &question);
     // As many more as make the list too long, of five dollars each.
     let sql = "INSERT INTO disbursements \
-        SELECT expires, can_lapse, 'z' || n, agency, agency_ref, fund, benefit, stage, currency, 5, state \
+        SELECT expires, stage, can_lapse, 'z' || n, agency, agency_ref, fund, benefit, currency, 5, state \
         FROM disbursements, generate_series(1, 600) n WHERE disbursement = 'd0'";
     world.database.superuser().execute(sql, &[]).unwrap();
     let after = ask(&world, &question);

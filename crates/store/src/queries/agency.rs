@@ -46,18 +46,18 @@ const CASE: &str = "SELECT c.agency_ref AS name, c.agency_ref, c.entered, c.scre
 const SUMS: &str = "SELECT w.agency_ref, d.currency, d.stage, d.amount \
     FROM unnest($2::text[]) AS w (agency_ref) \
     CROSS JOIN LATERAL ( \
-        SELECT currency, stage, sum(amount)::text AS amount FROM disbursements \
-        WHERE agency = $1 AND agency_ref = w.agency_ref GROUP BY currency, stage) d";
+        SELECT currency, stage::text AS stage, sum(amount)::text AS amount FROM disbursements \
+        WHERE agency = $1 AND agency_ref = w.agency_ref GROUP BY currency, disbursements.stage) d";
 const DISBURSEMENTS: &str = "SELECT w.agency_ref, d.disbursement, d.benefit, d.stage, d.currency, d.amount \
     FROM unnest($2::text[]) AS w (agency_ref) \
     CROSS JOIN LATERAL ( \
-        SELECT disbursement, benefit, stage, currency, amount::text AS amount FROM disbursements \
+        SELECT disbursement, benefit, stage::text AS stage, currency, amount::text AS amount FROM disbursements \
         WHERE agency = $1 AND agency_ref = w.agency_ref ORDER BY disbursement LIMIT $3) d \
     ORDER BY w.agency_ref, d.disbursement";
 const LINES: &str = "SELECT w.number, l.position, l.at, l.event, l.disbursement, l.benefit, l.currency, l.amount \
     FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS w (agency_ref, after, many, number) \
     CROSS JOIN LATERAL ( \
-        SELECT position, at, event, disbursement, benefit, currency, amount::text AS amount FROM statement_lines \
+        SELECT position, at, event::text AS event, disbursement, benefit, currency, amount::text AS amount FROM statement_lines \
         WHERE agency = $1 AND agency_ref = w.agency_ref AND position > w.after ORDER BY position LIMIT w.many) l \
     ORDER BY w.number, l.position";
 const HEAD: &str = "SELECT recorded_at FROM head";

@@ -118,7 +118,7 @@ pub async fn disbursements(
             rows(client, sql, &[&slice.after_text(), &slice.fetch()]).await?
         }
         Some(stage) => {
-            let sql = "SELECT disbursement, state FROM disbursements WHERE stage = $3 AND disbursement > $1 \
+            let sql = "SELECT disbursement, state FROM disbursements WHERE stage = $3::text::stage AND disbursement > $1 \
                 ORDER BY disbursement LIMIT $2";
             rows(client, sql, &[&slice.after_text(), &slice.fetch(), &stage]).await?
         }
