@@ -73,7 +73,7 @@ fn the_page_works_as_written() {
     assert!(output.status.success(), "{said}\n{errors}");
     let text = |name: &str| fs::read_to_string(w.join(name)).unwrap();
     assert!(said.contains("replayed and cosigned by witness.example/ada-replay at 20"), "{said}");
-    assert_eq!(said.matches("The checkpoint is cosigned by witness.example/ada at").count(), 2, "{said}");
+    assert_eq!(said.matches("The checkpoint is cosigned by witness.example/ada at").count(), 3, "{said}");
     assert!(text("boris.txt").contains("fewer COSIGNATURES than the policy demands"), "{said}");
     assert!(
         errors.contains("1 of the custodians' keys") && errors.contains("the receipt of the proposal first"),

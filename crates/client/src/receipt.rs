@@ -12,6 +12,7 @@ use signing::keys::PublicKey;
 use translog::checkpoint::{Checkpoint, CheckpointError};
 use translog::cosignature::CosignatureError;
 use translog::proof::{ProofError, verify_inclusion};
+use translog::tlog_proof::{TlogProof, TlogProofError};
 use translog::tree::leaf_hash;
 
 /// A receipt.
@@ -40,6 +41,12 @@ pub enum ReceiptError {
     /// The proof does not lead to the checkpoint's root.
     #[error("the receipt's record is not in the log at that position: {0}")]
     Inclusion(#[from] ProofError),
+    /// The text is no C2SP tlog-proof.
+    #[error(transparent)]
+    TlogProof(#[from] TlogProofError),
+    /// A C2SP tlog-proof without the record in its extra data.
+    #[error("the proof does not have the record's envelope as its extra data")]
+    NoEnvelope,
     /// The envelope is no record.
     #[error("the receipt's envelope is no record: {0}")]
     Record(#[from] RecordError),
@@ -61,5 +68,20 @@ impl Receipt {
         let leaf = leaf_hash(&self.envelope.encode());
         verify_inclusion(leaf, self.position.0, checkpoint.size, &self.hashes, checkpoint.root)?;
         Ok(Proven { record: Record::parse(self.envelope.clone())?, checkpoint })
+    }
+
+    /// The same as a C2SP tlog-proof, which programs of others verify; the record's envelope, whose bytes are the leaf, is its
+    /// extra data.
+    pub fn to_tlog_proof(&self) -> String {
+        let (checkpoint, hashes) = (self.checkpoint.clone(), self.hashes.clone());
+        TlogProof { extra: Some(self.envelope.encode()), index: self.position.0, hashes, checkpoint }.encode()
+    }
+
+    /// The receipt in such a text.
+    pub fn of_tlog_proof(text: &str) -> Result<Receipt, ReceiptError> {
+        let TlogProof { extra, index, hashes, checkpoint } = TlogProof::parse(text)?;
+        let envelope = Envelope::parse(&extra.ok_or(ReceiptError::NoEnvelope)?);
+        let envelope = envelope.map_err(|_| ReceiptError::NoEnvelope)?;
+        Ok(Receipt { checkpoint, envelope, hashes, position: Integer(index) })
     }
 }

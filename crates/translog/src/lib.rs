@@ -7,6 +7,7 @@
 //! | [`tile`] | C2SP tlog-tiles: 256 hashes a tile |
 //! | [`checkpoint`] | C2SP tlog-checkpoint in a C2SP signed-note |
 //! | [`cosignature`] | C2SP tlog-cosignature, by witnesses |
+//! | [`tlog_proof`] | C2SP tlog-proof: an inclusion proof with its checkpoint, as a text |
 //! | [`witness`] | C2SP tlog-witness: what a log asks of a witness |
 //!
 //! What it is not: it stores and fetches nothing. Whoever makes proofs gives it a [`proof::HashSource`]. It does not know
@@ -16,6 +17,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod proof;
 pub mod tile;
+pub mod tlog_proof;
 pub mod tree;
 pub mod witness;
 

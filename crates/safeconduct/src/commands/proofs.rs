@@ -18,6 +18,7 @@ use records::{Kind, Payload};
 use serde_json::{Value, json};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
+use translog::tlog_proof::FIRST_LINE;
 
 use crate::commands::auditing::{self, AuditCommand};
 use crate::commands::witnesses::{by_json, cosignatures};
@@ -72,6 +73,15 @@ pub enum ReceiptCommand {
         /// Beside --founding: receipts of the custodians' act by which a later policy names witnesses, in the log's order
         #[arg(long, value_name = "RECEIPT", requires = "founding")]
         act: Vec<PathBuf>,
+    },
+    /// Write a receipt as a C2SP tlog-proof, which other programs verify too
+    Export {
+        /// The receipt
+        #[arg(value_name = "FILE")]
+        receipt: PathBuf,
+        /// Where to
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// Bring this home's receipts under the latest checkpoint that has the cosignatures which policy demands
     Refresh,
@@ -171,8 +181,10 @@ pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
 impl ReceiptCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
-        let ReceiptCommand::Verify { receipt: path, founding, ledger, act } = self else {
-            return refresh(global);
+        let (path, founding, ledger, act) = match self {
+            ReceiptCommand::Verify { receipt, founding, ledger, act } => (receipt, founding, ledger, act),
+            ReceiptCommand::Export { receipt, out } => return export(global, &receipt, &out),
+            ReceiptCommand::Refresh => return refresh(global),
         };
         let (known, demanded) = match (founding, ledger) {
             (Some(file), Some(ledger)) => {
@@ -192,7 +204,7 @@ impl ReceiptCommand {
                 (known, demanded)
             }
         };
-        let receipt: Receipt = input::json_file(&path)?;
+        let receipt = read_receipt(&path)?;
         let earlier = known
             .earlier
             .iter()
@@ -245,6 +257,31 @@ impl ReceiptCommand {
         }
         Ok(if is_cosigned { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
     }
+}
+
+/// A receipt as a home keeps it, or as a C2SP tlog-proof.
+fn read_receipt(path: &Path) -> Result<Receipt> {
+    let text =
+        fs::read_to_string(path).map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
+    let read = if text.starts_with(FIRST_LINE) {
+        Receipt::of_tlog_proof(&text).map_err(|error| error.to_string())
+    } else {
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    };
+    read.map_err(|error| Error::new(format!("{}: {error}", path.display())))
+}
+
+fn export(global: &Global, path: &Path, out: &Path) -> Result<ExitCode> {
+    input::write_public(out, read_receipt(path)?.to_tlog_proof().as_bytes())?;
+    if global.json {
+        ui::json(&json!({"file": out.display().to_string()}));
+    } else {
+        ui::line(format!(
+            "Wrote {}. Its extra data is the record itself: give it to nobody who may not see that.",
+            out.display()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn refresh(global: &Global) -> Result<ExitCode> {

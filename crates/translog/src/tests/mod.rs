@@ -4,6 +4,7 @@ mod checkpoint;
 mod cosignature;
 mod proof;
 mod tile;
+mod tlog_proof;
 mod tree;
 
 use signing::digest::Digest;
