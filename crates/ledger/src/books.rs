@@ -192,6 +192,29 @@ impl Books {
         self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_ref()?)))
     }
 
+    /// All holds that were ever placed, sorted by id; none for one that is resolved.
+    pub fn holds(&self) -> impl Iterator<Item = (&HoldId, Option<&OpenHold>)> {
+        self.holds.iter().map(|(id, hold)| (id, hold.as_ref()))
+    }
+
+    /// All entries that were reversed, sorted by id.
+    pub fn reversed(&self) -> impl Iterator<Item = &EntryId> {
+        self.reversed.iter()
+    }
+
+    /// Books that go on where others ended, of which this is everything.
+    pub fn brought_forward(
+        balances: impl IntoIterator<Item = (BalanceKey, Balance)>,
+        holds: impl IntoIterator<Item = (HoldId, Option<OpenHold>)>,
+        reversed: impl IntoIterator<Item = EntryId>,
+    ) -> Self {
+        Self {
+            balances: balances.into_iter().collect(),
+            holds: holds.into_iter().collect(),
+            reversed: reversed.into_iter().collect(),
+        }
+    }
+
     /// What the entry would change, or why it is refused. Changes nothing.
     pub fn check(&self, entry: &Entry) -> Result<Posted, PostError> {
         entry.validate()?;
@@ -309,6 +332,25 @@ mod tests {
         books.apply(books.check(&undone(2)).unwrap());
         assert_eq!(books.balance(&key("7210/m")).amount, usd(100));
         assert_eq!(books.check(&undone(3)), Err(PostError::ReversedBefore(posted.id)));
+    }
+
+    #[test]
+    fn books_go_on_where_others_ended() {
+        let mut books = funded();
+        let place = |index, name| entry(index, &[("7210/m", Action::Hold(hold(name)), 10)]);
+        let spent = entry(1, &[("7210/m", Action::Debit, 60), ("7300", Action::Credit, 60)]);
+        let undone = |index| spent.reversal(EntryId { digest: [1; 32], index }, spent.effective).unwrap();
+        let void = entry(4, &[("7210/m", Action::VoidHold(hold("h")), 10)]);
+        for entry in [&spent, &undone(2), &place(3, "h"), &void, &place(5, "i")] {
+            books.apply(books.check(entry).unwrap());
+        }
+        let balances = books.balances().map(|(key, balance)| (key.clone(), *balance));
+        let holds = books.holds().map(|(id, hold)| (id.clone(), hold.cloned()));
+        let forward = Books::brought_forward(balances, holds, books.reversed().copied());
+        assert_eq!(forward, books);
+        assert_eq!(forward.check(&undone(6)), Err(PostError::ReversedBefore(spent.id)));
+        assert_eq!(forward.check(&place(6, "h")), Err(PostError::HoldReused(hold("h"))));
+        assert_eq!(forward.open_hold(&hold("i")).unwrap().money, usd(10));
     }
 
     #[test]
