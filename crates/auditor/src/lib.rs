@@ -11,7 +11,10 @@
 //! | `lines` | lines of bounded length from the file |
 //! | `chunk` | parsing, hashing and signatures, on all cores |
 //! | `audit` | the order of the checks, and everything that is sequential |
+//! | `stop` | why a verification ends early, and where |
+//! | `claims` | the balances that a bundle claims |
 //! | `kept` | checkpoints from elsewhere, compared with the log |
+//! | `kept_state` | what an auditor keeps of a verification, so that the next one checks only what came since |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //!
@@ -21,9 +24,12 @@
 
 mod audit;
 mod chunk;
+mod claims;
 mod kept;
+mod kept_state;
 mod lines;
 mod report;
+mod stop;
 mod tally;
 
 /// The lines of a bundle that are not records; `records::bundle` defines them.
@@ -31,7 +37,9 @@ pub mod bundle {
     pub use records::bundle::{BalanceLine, Format, Header, balance_line, header_line};
 }
 
+pub use audit::{Against, Audited};
 pub use kept::{KeptHead, Standing};
+pub use kept_state::{KeptState, KeptStateError};
 pub use report::{
     AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, Head, NOT_CHECKED,
     ProofLine, Reopened, Report, Signatures, Verdict,
@@ -39,8 +47,6 @@ pub use report::{
 
 use std::io::BufRead;
 
-use audit::Against;
-use kept::Kept;
 use signing::digest::Digest;
 
 /// Why nothing can be said about the bundle. Whatever is wrong with its content is a [`Verdict::Refuted`] instead.
@@ -49,6 +55,17 @@ pub enum CouldNotRun {
     /// The bundle could not be read, or no thread could be started.
     #[error("the bundle could not be read: {0}")]
     Io(#[from] std::io::Error),
+    /// It is a part, and what it continues was not given.
+    #[error(
+        "this is a part of a bundle, from record {from} on; verify it on the state that was kept at size {from}"
+    )]
+    PartAlone {
+        /// Where it begins.
+        from: u64,
+    },
+    /// What was kept is of another ledger.
+    #[error("the kept state is of ledger {0}")]
+    OtherState(Digest),
 }
 
 /// Verifies a bundle of the ledger with this id.
@@ -58,11 +75,16 @@ pub fn verify(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRu
 
 /// The same, and how the log stands to checkpoints that somebody kept, each a signed note.
 pub fn verify_against(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: true })
+    Ok(audit(bundle, ledger, Against { kept, ..Against::default() })?.report)
+}
+
+/// Verifies a bundle, or a part of one, against whatever an auditor has besides the ledger's id.
+pub fn audit(bundle: impl BufRead, ledger: Digest, against: Against<'_>) -> Result<Audited, CouldNotRun> {
+    audit::run(bundle, ledger, against, true)
 }
 
 /// Verifies what was exported of a log that was restored: nobody has signed its end, so its own checkpoint is not looked
 /// at. Its end is the report's `head`.
 pub fn verify_restored(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: false })
+    Ok(audit::run(bundle, ledger, Against { kept, ..Against::default() }, false)?.report)
 }

@@ -21,12 +21,22 @@ use crate::chunk::Wrong;
 use crate::report::{AccountTotal, FundReport, ProofLine};
 
 /// The second set of books.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     books: Books,
 }
 
 impl Tally {
+    /// One that goes on with these books, of which all was proved before.
+    pub fn on(books: Books) -> Tally {
+        Tally { books }
+    }
+
+    /// The books.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// Posts an entry. `state` is the one after it, and is asked for the funds' kinds only.
     pub fn enter(&mut self, entry: &JournalEntry, state: &State) -> Result<(), Wrong> {
         let posted = self.books.check(&entry.entry()).map_err(|error| Wrong {

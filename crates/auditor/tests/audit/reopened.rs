@@ -13,8 +13,8 @@ use crate::staff::{Person, key};
 use crate::story::Story;
 use crate::verified::verified;
 
-const OLD: &str = "safeconduct.test/log";
-const NEW: &str = "safeconduct.test/log/2";
+pub const OLD: &str = "safeconduct.test/log";
+pub const NEW: &str = "safeconduct.test/log/2";
 
 /// The head of what there is, which the next group follows.
 fn left(ledger: &Ledger) -> Basis {
@@ -45,7 +45,7 @@ fn proposal(ledger: &mut Ledger, person: &Person, act: Act) -> Verified {
 }
 
 /// Reopened at the head that is returned, citing one that is five records larger, and gone on with.
-fn reopened() -> (Story, Basis, Checkpoint) {
+pub fn reopened() -> (Story, Basis, Checkpoint) {
     let mut story = Story::funded(OLD);
     let Story { ledger, staff } = &mut story;
     let continued = left(ledger);
