@@ -5,6 +5,7 @@
 mod authorisation;
 mod bad_input;
 mod choices;
+mod continued;
 mod crash;
 mod deployed;
 mod evidence;

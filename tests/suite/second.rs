@@ -2,7 +2,7 @@
 //! says what ours says, and so it does of what somebody made of that ledger, with or without the keys of everybody in it.
 
 pub mod forgery;
-mod history;
+pub mod history;
 
 use std::path::PathBuf;
 use std::process::Command;

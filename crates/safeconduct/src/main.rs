@@ -6,7 +6,7 @@
 //! | `context` | the global flags, the home, the clock, the key |
 //! | `commands` | one module a family of commands |
 //! | `send` | the one way in which a command signs and sends |
-//! | `ui`, `input`, `amount`, `evidence` | what people see and bring |
+//! | `ui`, `progress`, `input`, `amount`, `evidence` | what people see and bring |
 //! | `serve`, `recovery`, `demo` | the service, its backup and recovery, and a tour of everything |
 //!
 //! Exit codes: 0 when all was accepted, 1 when something was refused or does not hold, 2 when the command was used
@@ -19,6 +19,7 @@ mod demo;
 mod error;
 mod evidence;
 mod input;
+mod progress;
 mod recovery;
 mod send;
 mod serve;

@@ -5,6 +5,8 @@ pub mod assets;
 pub mod cases;
 pub mod custodians;
 pub mod disbursements;
+mod handed_over;
+mod kept_state;
 pub mod keys;
 pub mod proofs;
 pub mod reads;

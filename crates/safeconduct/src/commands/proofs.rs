@@ -1,11 +1,13 @@
 //! What proves things: receipts, the outbox, the auditor's bundle and its verification.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use auditor::{Against, Audited};
 use clap::{Args, Subcommand};
 use client::describe::describe;
 use client::receipt::Receipt;
@@ -16,8 +18,11 @@ use serde_json::{Value, json};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 
+use super::handed_over::HandedOver;
+use super::kept_state;
 use crate::context::Global;
 use crate::error::{Error, REFUSED, Result};
+use crate::progress::Progress;
 use crate::recovery::notes;
 use crate::send::{exit_code, results_json, results_table};
 use crate::{input, ui};
@@ -28,6 +33,9 @@ pub struct BundleArgs {
     /// Where to; readable by you only
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Only what came since this state, which an audit kept
+    #[arg(long, value_name = "FILE")]
+    since_state: Option<PathBuf>,
 }
 
 /// `safeconduct audit`
@@ -42,6 +50,15 @@ pub struct AuditArgs {
     /// A checkpoint or receipt that somebody kept, which the log must account for; once for each
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// What an earlier audit kept: of a part, what it goes on from; of a whole bundle, one more checkpoint
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Where to keep the state for the next audit, if everything holds; readable by you only
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
+    /// Somebody's home, or a directory with its `outbox` and `receipts`: is in the log what was sent and accepted?
+    #[arg(long, value_name = "DIR")]
+    outbox: Option<PathBuf>,
 }
 
 /// `safeconduct receipt ...`
@@ -77,7 +94,10 @@ pub enum OutboxCommand {
 /// Exports the whole ledger for offline verification.
 pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
     let client = global.client()?;
-    let mut document = client.open_document("/v1/bundle")?;
+    let since = args.since_state.as_deref().map(|path| kept_state::size(path, client.ledger().ledger));
+    let since = since.transpose()?;
+    let path = since.map_or("/v1/bundle".to_owned(), |from| format!("/v1/bundle?from={from}"));
+    let mut document = client.open_document(&path)?;
     let mut part = args.out.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -91,9 +111,15 @@ pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
     if header.ledger != client.ledger().ledger {
         return Err(Error::new("the service exported another ledger than the one that this home has joined"));
     }
+    if header.first() != since.unwrap_or_default() {
+        return Err(Error::new("the service exported another part of the log than was asked for"));
+    }
     let kept = client.follow_answer(&header.checkpoint)?;
     fs::rename(&part, &args.out).map_err(file)?;
-    let next = format!("safeconduct audit {} --ledger {}", args.out.display(), client.ledger().ledger);
+    let mut next = format!("safeconduct audit {} --ledger {}", args.out.display(), client.ledger().ledger);
+    if let Some(state) = &args.since_state {
+        next += &format!(" --state {}", state.display());
+    }
     if global.json {
         ui::json(&json!({"bytes": bytes.to_string(), "file": args.out.display().to_string(), "next": next}));
     } else {
@@ -127,7 +153,7 @@ fn check_whole(path: &Path) -> Result<Header> {
         counted += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         lines.consume(length);
     }
-    if header.balances.0.checked_add(header.records.0) == Some(counted) {
+    if header.lines() == Some(counted) {
         Ok(header)
     } else {
         Err(Error::new("the export broke off; run the command again"))
@@ -136,15 +162,53 @@ fn check_whole(path: &Path) -> Result<Header> {
 
 /// Verifies a bundle offline, by replay.
 pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
-    let kept = notes(&args.checkpoint)?;
+    let ledger = args.ledger;
+    let state = args.state.as_deref().map(|path| kept_state::read(path, ledger)).transpose()?;
+    let outbox = args.outbox.as_deref().map(|dir| HandedOver::read(dir, ledger)).transpose()?;
+    let mut kept = notes(&args.checkpoint)?;
+    let receipts = outbox.as_ref().map_or(vec![], HandedOver::notes);
+    let of_receipts = kept.len()..kept.len() + receipts.len();
+    kept.extend(receipts);
     let bundle = BufReader::with_capacity(1 << 20, input::open(&args.bundle)?);
-    let report = auditor::verify_against(bundle, args.ledger, &kept)?;
-    if global.json {
-        ui::json(&serde_json::to_value(&report)?);
-    } else {
-        ui::line(report.to_string());
+    let mut bar = if global.json { None } else { Progress::on_terminal() };
+    let mut show = bar.as_mut().map(|bar| move |done: u64, total: u64| bar.show(done, total));
+    let against = Against {
+        kept: &kept,
+        progress: show.as_mut().map(|show| show as &mut dyn FnMut(u64, u64)),
+        sought: outbox.as_ref().map_or(HashSet::new(), HandedOver::digests),
+        state,
+    };
+    let Audited { mut report, found, state } = auditor::audit(bundle, ledger, against)?;
+    drop(bar);
+    let mut holds = report.accounts_for_kept();
+    // Of a bundle that does not hold nothing was judged.
+    let judged = if report.is_verified() { report.kept.drain(of_receipts).collect() } else { vec![] };
+    let mut document = serde_json::to_value(&report)?;
+    let mut page = report.to_string();
+    if let Some(outbox) = outbox.filter(|_| report.is_verified()) {
+        let compared = outbox.compare(&judged, &found, &report);
+        holds = report.accounts_for_kept() && compared.holds();
+        document["outbox"] = compared.json();
+        page += &compared.to_string();
     }
-    Ok(if report.accounts_for_kept() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    if let (Some(path), Some(state), true) = (&args.keep, state, holds) {
+        kept_state::write(path, &state)?;
+        document["kept_state"] =
+            json!({"file": path.display().to_string(), "size": state.head().size.to_string()});
+        page += &format!(
+            "\nThe state at size {} is kept in {}. It holds case references: keep it as you keep those.\n",
+            state.head().size,
+            path.display()
+        );
+    } else if let Some(path) = &args.keep {
+        ui::note(format!("{} was not written, since something does not hold", path.display()));
+    }
+    if global.json {
+        ui::json(&document);
+    } else {
+        ui::line(page);
+    }
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 impl ReceiptCommand {
@@ -203,7 +267,7 @@ impl ReceiptCommand {
     }
 }
 
-fn kind_of(envelope: &Envelope) -> &'static str {
+pub(super) fn kind_of(envelope: &Envelope) -> &'static str {
     Kind::of_payload_type(&envelope.payload_type).map_or("unknown", Kind::name)
 }
 
