@@ -277,7 +277,8 @@ impl Reading {
             Line::Entity { json, key } => {
                 let key: Key = key.parse().map_err(|error| format!("{key}: {error}"))?;
                 let entity = Entity::from_json(&key, &json).map_err(|error| format!("{key}: {error}"))?;
-                self.state.load(key, Some(entity));
+                // The lists in what was parsed have room to grow, which comes to a lot; those of a clone have none.
+                self.state.load(key, Some(entity.clone()));
             }
             Line::Hold { account, fund, id, money } => {
                 let key = BalanceKey { account, fund, currency: money.currency() };

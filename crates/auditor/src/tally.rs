@@ -257,7 +257,7 @@ mod tests {
     use super::*;
     use ledger::entry::{Action, Line};
     use ledger::id::EntryId;
-    use programme::entity::Entity;
+    use programme::entity::Stored as _;
     use signing::digest::Digest;
 
     fn usd(minor: i64) -> ledger::money::Money {
@@ -269,7 +269,7 @@ mod tests {
         let mut state = State::complete();
         let fund =
             FundState { asset: "a".parse().unwrap(), currency: Currency::USD, kind: FundKind::Spendable };
-        state.load(Key::Fund("f".parse().unwrap()), Some(Entity::Fund(fund)));
+        state.load(Key::Fund("f".parse().unwrap()), Some(fund.into_entity()));
         state
     }
 
@@ -303,7 +303,7 @@ mod tests {
 
     fn balances(tally: &Tally, state: &mut State) {
         for (key, balance) in tally.books.balances() {
-            state.load(Key::Balance(key.clone()), Some(Entity::Balance(*balance)));
+            state.load(Key::Balance(key.clone()), Some(balance.into_entity()));
         }
     }
 
@@ -363,7 +363,7 @@ mod tests {
             currency: Currency::USD,
         };
         let more = Balance { amount: usd(1), held: usd(0) };
-        state.load(Key::Balance(key("7900")), Some(Entity::Balance(more)));
+        state.load(Key::Balance(key("7900")), Some(more.into_entity()));
         assert_eq!(tally.compare(&state).unwrap_err().code, "books_differ");
     }
 }

@@ -162,7 +162,7 @@ pub struct OpenHold {
 pub struct Books {
     balances: BTreeMap<BalanceKey, Balance>,
     /// None once resolved: the id stays, so that it is not used again.
-    holds: BTreeMap<HoldId, Option<OpenHold>>,
+    holds: BTreeMap<HoldId, Option<Box<OpenHold>>>,
     reversed: BTreeSet<EntryId>,
 }
 
@@ -184,17 +184,17 @@ impl Books {
 
     /// The hold, if it is open.
     pub fn open_hold(&self, hold: &HoldId) -> Option<&OpenHold> {
-        self.holds.get(hold)?.as_ref()
+        self.holds.get(hold)?.as_deref()
     }
 
     /// All open holds, sorted by id.
     pub fn open_holds(&self) -> impl Iterator<Item = (&HoldId, &OpenHold)> {
-        self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_ref()?)))
+        self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_deref()?)))
     }
 
     /// All holds that were ever placed, sorted by id; none for one that is resolved.
     pub fn holds(&self) -> impl Iterator<Item = (&HoldId, Option<&OpenHold>)> {
-        self.holds.iter().map(|(id, hold)| (id, hold.as_ref()))
+        self.holds.iter().map(|(id, hold)| (id, hold.as_deref()))
     }
 
     /// All entries that were reversed, sorted by id.
@@ -210,7 +210,7 @@ impl Books {
     ) -> Self {
         Self {
             balances: balances.into_iter().collect(),
-            holds: holds.into_iter().collect(),
+            holds: holds.into_iter().map(|(id, hold)| (id, hold.map(Box::new))).collect(),
             reversed: reversed.into_iter().collect(),
         }
     }
@@ -252,7 +252,7 @@ impl Books {
     /// Makes the changes. Cannot fail.
     pub fn apply(&mut self, posted: Posted) {
         self.balances.extend(posted.balances);
-        self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(hold))));
+        self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(Box::new(hold)))));
         self.holds.extend(posted.resolved.into_iter().map(|id| (id, None)));
         self.reversed.extend(posted.reverses);
     }
