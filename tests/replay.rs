@@ -1,6 +1,6 @@
 //! The database against the rules: whatever it holds for them has to be what a replay of its own log comes to.
 
-use programme::entity::Entity;
+use programme::entity::Stored as _;
 use programme::replay::Replay;
 use programme::{Key, State};
 use records::Record;
@@ -62,7 +62,7 @@ async fn replayed(world: &World, keys: &[PublicKey]) -> State {
         .iter()
         .map(|row| load::balance([0, 1, 2, 3, 4].map(|column| row.get(column))).expect("a balance"));
     let stored =
-        stored.map(|(key, balance)| (Key::Balance(key).to_string(), Entity::Balance(balance).to_json()));
+        stored.map(|(key, balance)| (Key::Balance(key).to_string(), balance.into_entity().to_json()));
     assert_eq!(sorted(balances), sorted(stored.collect()));
     state
 }

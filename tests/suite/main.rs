@@ -6,6 +6,7 @@ mod auditing;
 mod authorisation;
 mod bad_input;
 mod choices;
+mod continued;
 mod crash;
 mod deployed;
 mod evidence;

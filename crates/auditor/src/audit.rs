@@ -4,17 +4,17 @@
 //! the checkpoint's signature once the founding record has said whose it must be, and the claimed balances once replay
 //! is where they were read.
 
-use std::collections::HashMap;
-use std::io::{self, BufRead};
+use std::collections::{BTreeMap, HashSet};
+use std::io::BufRead;
 use std::panic::resume_unwind;
 use std::thread;
 
-use ledger::books::{Balance, BalanceKey};
 use ledger::time::Timestamp;
-use programme::entity::{CharterState, Reopening};
-use programme::replay::{Reason, Refuted, Replay};
-use programme::{Key, State};
-use records::bundle::{BalanceLine, Header};
+use programme::Key;
+use programme::entity::{CharterState, Entity, Reopening};
+use programme::replay::{Reason, Replay};
+use records::bundle::Header;
+use records::scalar::Integer;
 use records::{Basis, Body, Payload};
 use signing::canonical;
 use signing::digest::Digest;
@@ -22,118 +22,116 @@ use translog::checkpoint::{Checkpoint, CheckpointError};
 use translog::tree::Frontier;
 
 use crate::CouldNotRun;
-use crate::chunk::{Chunk, Item, Keys, Wrong};
+use crate::chunk::{Chunk, Item, Keys};
+use crate::claims::{Claims, compare_claims, read_claims};
 use crate::kept::{Kept, KeptHead};
+use crate::kept_state::KeptState;
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::observe::{Observer, Replayed};
-use crate::report::{
-    Checked, CheckedBalances, CheckedCheckpoint, Finding, Head, NOT_CHECKED, Reopened, Report, Verdict,
-};
+use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, Reopened, Report, Verdict};
+use crate::stop::{Place, Stop, code_of_checkpoint, expect_line, stop_of};
 use crate::tally::{Tally, first_difference};
 
-/// What a bundle is verified against.
-pub(crate) struct Against {
-    /// Checkpoints that were kept elsewhere.
-    pub kept: Kept,
-    /// Whether its own checkpoint has to cover it; nobody has signed the end of a log that was restored.
-    pub is_signed: bool,
+/// What a bundle is verified against, besides its ledger's id.
+#[derive(Default)]
+pub struct Against<'a> {
+    /// Checkpoints that somebody kept elsewhere, each a signed note.
+    pub kept: &'a [String],
+    /// Sees each record that holds.
+    pub observer: Option<&'a mut dyn Observer>,
+    /// Is told, now and then, how many of the log's records are verified, and how many there are.
+    pub progress: Option<&'a mut dyn FnMut(u64, u64)>,
+    /// Digests of records whose positions are wanted.
+    pub sought: HashSet<Digest>,
+    /// What was kept of an earlier verification. A part is verified on top of it; of a whole bundle, its checkpoint is
+    /// one more that was kept.
+    pub state: Option<KeptState>,
 }
 
-/// Verifies a bundle, and shows each record that holds to an observer.
+/// What a verification comes to.
+pub struct Audited {
+    /// What was found.
+    pub report: Report,
+    /// The positions of the sought records that the log has. Before a part, only those are known that might still have
+    /// been sent again where it begins.
+    pub found: BTreeMap<Digest, u64>,
+    /// What to keep for the next one, where everything holds.
+    pub state: Option<KeptState>,
+}
+
+/// Verifies a bundle. `is_signed` is whether its own checkpoint has to cover it; nobody has signed the end of a log that
+/// was restored.
 pub(crate) fn run(
     bundle: impl BufRead,
     ledger: Digest,
-    against: Against,
-    observer: &mut dyn Observer,
-) -> Result<Report, CouldNotRun> {
-    let (mut checked, mut kept) = (Checked::default(), Vec::new());
-    let mut lines = Lines::new(bundle);
-    let verdict = match check_bundle(&mut lines, ledger, against, &mut checked, &mut kept, observer) {
-        Ok(()) => Verdict::Verified,
-        Err(Stop::Wrong(finding)) => Verdict::Refuted(finding),
+    against: Against<'_>,
+    is_signed: bool,
+) -> Result<Audited, CouldNotRun> {
+    if let Some(state) = against.state.as_ref().filter(|state| state.ledger != ledger) {
+        return Err(CouldNotRun::OtherState(state.ledger));
+    }
+    let mut found = Found::default();
+    let (state, verdict) = match check_bundle(&mut Lines::new(bundle), ledger, against, is_signed, &mut found)
+    {
+        Ok(state) => (state, Verdict::Verified),
+        Err(Stop::Wrong(finding)) => (None, Verdict::Refuted(finding)),
+        Err(Stop::Alone { from }) => return Err(CouldNotRun::PartAlone { from }),
         Err(Stop::Io(error)) => return Err(CouldNotRun::Io(error)),
     };
-    Ok(Report { checked, ledger, kept, not_checked: NOT_CHECKED, verdict })
+    let Found { checked, judged, positions } = found;
+    let report = Report { checked, ledger, kept: judged, not_checked: NOT_CHECKED, verdict };
+    Ok(Audited { report, found: positions, state })
 }
 
-/// Why a verification ends early.
-enum Stop {
-    Wrong(Finding),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Io(error)
-    }
-}
-
-/// Where something is wrong.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    position: Option<u64>,
-    line: Option<u64>,
-}
-
-impl Place {
-    const HEADER: Place = Place { position: None, line: Some(1) };
-
-    fn line(line: u64) -> Place {
-        Place { position: None, line: Some(line) }
-    }
-
-    fn wrong(self, code: &str, reason: impl Into<String>) -> Stop {
-        let Place { position, line } = self;
-        Stop::Wrong(Finding { code: code.to_owned(), line, position, reason: reason.into() })
-    }
-
-    fn of(self, wrong: Wrong) -> Stop {
-        self.wrong(wrong.code, wrong.reason)
-    }
+/// What was found until now.
+#[derive(Default)]
+struct Found {
+    checked: Checked,
+    judged: Vec<KeptHead>,
+    positions: BTreeMap<Digest, u64>,
 }
 
 fn check_bundle<R: BufRead>(
     lines: &mut Lines<R>,
     ledger: Digest,
-    against: Against,
-    checked: &mut Checked,
-    judged: &mut Vec<KeptHead>,
-    observer: &mut dyn Observer,
-) -> Result<(), Stop> {
+    against: Against<'_>,
+    is_signed: bool,
+    found: &mut Found,
+) -> Result<Option<KeptState>, Stop> {
+    let Against { kept, observer, progress, sought, state } = against;
     let header = read_header(lines, ledger)?;
+    let mut notes = kept.to_vec();
+    let base = match (header.from, state) {
+        (None, state) => {
+            notes.extend(state.map(|state| state.note));
+            None
+        }
+        (Some(Integer(from)), None) => return Err(Stop::Alone { from }),
+        (Some(_), Some(state)) => {
+            check_part(&header, state.head().size)?;
+            Some(state)
+        }
+    };
     let claims = read_claims(lines, header.balances.0)?;
     let mut audit = Audit {
-        checked,
         claims: Some(claims),
+        found,
         frontier: Frontier::new(),
         header: &header,
-        is_signed: against.is_signed,
-        kept: against.kept,
+        is_signed,
+        kept: Kept::new(notes),
         observer,
+        progress,
         replay: Replay::new(ledger),
+        sought,
         tally: Tally::default(),
     };
-    audit.take_records(lines)?;
-    audit.finish(lines, judged)
-}
-
-/// A line that must be there.
-fn expect_line<R: BufRead>(
-    lines: &mut Lines<R>,
-    bytes_max: u64,
-    position: Option<u64>,
-    missing: (&str, &str),
-) -> Result<Vec<u8>, Stop> {
-    let next = lines.next(bytes_max)?;
-    let place = Place { position, line: Some(lines.number()) };
-    match next {
-        Next::Line(bytes) => Ok(bytes),
-        Next::Unterminated => Err(place.wrong("line_unterminated", "the file ends within a line")),
-        Next::TooLong => {
-            Err(place.wrong("line_too_long", format!("the line is longer than {bytes_max} bytes")))
-        }
-        Next::End => Err(Place { position, line: None }.wrong(missing.0, missing.1)),
-    }
+    let keys = match base {
+        None => Keys::default(),
+        Some(state) => audit.go_on(state)?,
+    };
+    audit.take_records(lines, keys)?;
+    audit.finish(lines)
 }
 
 fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Header, Stop> {
@@ -141,6 +139,10 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Heade
     let header = canonical::decode::<Header>(&bytes).map_err(|error| {
         Place::HEADER.wrong("header_malformed", format!("the header is not one of a bundle: {error}"))
     })?;
+    if header.from == Some(Integer(0)) {
+        let reason = "the header is not one of a bundle: from record 0 on it is whole, which is not said";
+        return Err(Place::HEADER.wrong("header_malformed", reason));
+    }
     if header.ledger != ledger {
         let reason = format!("the bundle is of ledger {}", header.ledger);
         return Err(Place::HEADER.wrong("other_ledger", reason));
@@ -152,53 +154,67 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Heade
     Ok(header)
 }
 
-/// A balance that the bundle claims, and the line where it does.
-struct Claim {
-    line: u64,
-    balance: Balance,
-}
-
-type Claims = HashMap<BalanceKey, Claim>;
-
-fn read_claims<R: BufRead>(lines: &mut Lines<R>, count: u64) -> Result<Claims, Stop> {
-    let mut claims = Claims::new();
-    let mut last: Option<BalanceLine> = None;
-    for _ in 0..count {
-        let missing = ("balances_missing", "the file ends before the last balance");
-        let bytes = expect_line(lines, LINE_BYTES_MAX, None, missing)?;
-        let line = lines.number();
-        let claimed = canonical::decode::<BalanceLine>(&bytes).map_err(|error| {
-            Place::line(line).wrong("balance_malformed", format!("the line is not a balance: {error}"))
-        })?;
-        if last.as_ref().is_some_and(|last| last.in_order(&claimed).is_ge()) {
-            let reason = "the balances are not sorted by fund, account and currency, each once";
-            return Err(Place::line(line).wrong("balance_order", reason));
-        }
-        claims.insert(claimed.key.clone(), Claim { line, balance: claimed.balance });
-        last = Some(claimed);
+/// A part goes on where what was kept ends.
+fn check_part(header: &Header, kept: u64) -> Result<(), Stop> {
+    let (from, records, balances_at) = (header.first(), header.records.0, header.balances_at.0);
+    if from != kept {
+        let reason = format!("the part begins at record {from}, and the kept state ends at {kept}");
+        return Err(Place::HEADER.wrong("part_elsewhere", reason));
     }
-    Ok(claims)
+    if records < kept {
+        let reason = format!(
+            "the log has {records} records, and had {kept} when it was verified before: some are gone"
+        );
+        return Err(Place::HEADER.wrong("part_shorter", reason));
+    }
+    if balances_at < from {
+        let reason = "the balances were read at a size before the part";
+        return Err(Place::HEADER.wrong("balances_at_before", reason));
+    }
+    Ok(())
 }
 
 /// The fold over the records.
-struct Audit<'a> {
-    checked: &'a mut Checked,
+struct Audit<'a, 'p> {
     /// Until they are compared.
     claims: Option<Claims>,
+    found: &'a mut Found,
     frontier: Frontier,
     header: &'a Header,
     is_signed: bool,
     kept: Kept,
-    observer: &'a mut dyn Observer,
+    observer: Option<&'p mut dyn Observer>,
+    progress: Option<&'p mut dyn FnMut(u64, u64)>,
     replay: Replay,
+    sought: HashSet<Digest>,
     tally: Tally,
 }
 
-impl Audit<'_> {
+impl Audit<'_, '_> {
+    /// Takes up what an earlier verification ended with, and answers the keys that records carry up to there.
+    fn go_on(&mut self, kept: KeptState) -> Result<Keys, Stop> {
+        let head = kept.head();
+        let KeptState { ledger, frontier, time, counted, state, tally, .. } = kept;
+        self.found.checked = Checked { continued: Some(head), ..counted };
+        for (_, entity) in state.entities() {
+            if let Entity::Instruction(known) = entity
+                && self.sought.contains(&known.digest)
+            {
+                self.found.positions.insert(known.digest, known.position);
+            }
+        }
+        let keys = Keys::of(&state);
+        self.frontier = frontier;
+        self.tally = tally;
+        self.replay = Replay::resume(ledger, state, head.size, time);
+        self.check_checkpoint()?;
+        Ok(keys)
+    }
+
     /// While one chunk is checked on all cores, the rules are run over the one before.
-    fn take_records<R: BufRead>(&mut self, lines: &mut Lines<R>) -> Result<(), Stop> {
-        let (mut keys, mut before) = (Keys::default(), Vec::new());
-        let mut read = 0;
+    fn take_records<R: BufRead>(&mut self, lines: &mut Lines<R>, mut keys: Keys) -> Result<(), Stop> {
+        let mut before = Vec::new();
+        let mut read = self.replay.position();
         loop {
             let (chunk, cut) = self.read_chunk(lines, &mut read);
             let is_last = chunk.is_empty();
@@ -210,6 +226,9 @@ impl Audit<'_> {
                 before = checked?;
                 Ok::<(), Stop>(())
             })?;
+            if let Some(progress) = &mut self.progress {
+                progress(self.found.checked.records, self.header.records.0);
+            }
             if let Some(stop) = cut {
                 before.drain(..).try_for_each(|item| self.take(item))?;
                 return Err(stop);
@@ -249,11 +268,19 @@ impl Audit<'_> {
                     format!("the balances were read at size {position}, which is not the end of a group");
                 return Err(Place::HEADER.wrong("balances_at_within_group", reason));
             }
-            compare_claims(self.checked, self.claims.take(), self.replay.state(), position)?;
+            compare_claims(&mut self.found.checked, self.claims.take(), self.replay.state(), position)?;
         }
-        let frontier = &self.frontier;
-        self.replay.push(record, || frontier.root()).map_err(|refuted| stop_of(refuted, Some(line)))?;
+        let (frontier, continued) = (&self.frontier, self.found.checked.continued);
+        self.replay.push(record, || frontier.root()).map_err(|refuted| match refuted.reason {
+            Reason::GroupRoot { named, real } if continued.is_some_and(|head| head.size == position) => {
+                place.wrong("part_root", other_root(named, real, position))
+            }
+            _ => stop_of(refuted, Some(line)),
+        })?;
         self.frontier.append(item.leaf_hash);
+        if !self.sought.is_empty() && self.sought.contains(&record.digest()) {
+            self.found.positions.insert(record.digest(), position);
+        }
         self.kept.pass(&self.frontier);
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
@@ -263,14 +290,14 @@ impl Audit<'_> {
             }
             _ => {}
         }
-        if let Some(at) = self.replay.time() {
-            self.observer.record(&Replayed { at, position, record, state: self.replay.state() });
+        if let (Some(at), Some(observer)) = (self.replay.time(), &mut self.observer) {
+            observer.record(&Replayed { at, position, record, state: self.replay.state() });
         }
         Ok(())
     }
 
     fn count(&mut self, payload: &Payload, kind: &'static str, possessions: usize) {
-        let checked = &mut *self.checked;
+        let checked = &mut self.found.checked;
         checked.records += 1;
         *checked.records_by_kind.entry(kind).or_default() += 1;
         checked.signatures.records += 1;
@@ -298,6 +325,7 @@ impl Audit<'_> {
             return Err(Place::HEADER.wrong("checkpoint_malformed", "no record says whose it must be"));
         };
         self.kept.open(&charter.checkpoint_key);
+        self.kept.recall(self.replay.state());
         self.kept.pass(&self.frontier);
         if !self.is_signed {
             return Ok(());
@@ -313,13 +341,15 @@ impl Audit<'_> {
             return Err(Place::HEADER.wrong("checkpoint_size", reason));
         }
         let Checkpoint { origin, root, size } = checkpoint;
-        self.checked.checkpoint = Some(CheckedCheckpoint { origin, root, size });
-        self.checked.signatures.checkpoints += 1;
+        self.found.checked.checkpoint = Some(CheckedCheckpoint { origin, root, size });
+        self.found.checked.signatures.checkpoints += 1;
         Ok(())
     }
 
-    fn finish<R: BufRead>(self, lines: &mut Lines<R>, judged: &mut Vec<KeptHead>) -> Result<(), Stop> {
-        let Audit { checked, claims, frontier, header, is_signed, kept, observer, replay, tally } = self;
+    fn finish<R: BufRead>(self, lines: &mut Lines<R>) -> Result<Option<KeptState>, Stop> {
+        let Audit { claims, found, frontier, header, is_signed, kept, observer, replay, tally, .. } = self;
+        let Found { checked, judged, .. } = found;
+        let (ledger, time) = (header.ledger, replay.time());
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
         let charter = state.get::<CharterState>(&Key::Charter);
         if is_signed {
@@ -328,9 +358,13 @@ impl Audit<'_> {
                 let reason = CheckpointError::Origin.to_string();
                 return Err(Place::HEADER.wrong(code_of_checkpoint(CheckpointError::Origin), reason));
             }
-            if known.map(|known| known.root) != Some(frontier.root()) {
-                let reason =
-                    format!("the root of the records is {}, and not the checkpoint's", frontier.root());
+            if let Some(root) = known.map(|known| known.root).filter(|root| *root != frontier.root()) {
+                let (real, size) = (frontier.root(), frontier.size());
+                // A part without records.
+                if checked.continued.is_some_and(|head| head.size == size) {
+                    return Err(Place::HEADER.wrong("part_root", other_root(root, real, size)));
+                }
+                let reason = format!("the root of the records is {real}, and not the checkpoint's");
                 return Err(Place::HEADER.wrong("checkpoint_root", reason));
             }
         } else {
@@ -351,8 +385,15 @@ impl Audit<'_> {
         }
         match lines.next(LINE_BYTES_MAX)? {
             Next::End => {
-                observer.end(&state);
-                Ok(())
+                if let Some(observer) = observer {
+                    observer.end(&state);
+                }
+                let note = Some(&header.checkpoint).filter(|_| is_signed);
+                let kept = |(note, time): (&String, Timestamp)| {
+                    let (note, counted) = (note.clone(), counted(checked));
+                    KeptState { ledger, note, frontier, time, counted, state, tally }
+                };
+                Ok(note.zip(time).map(kept))
             }
             Next::Line(_) | Next::Unterminated | Next::TooLong => {
                 let reason = "something follows the last record";
@@ -362,6 +403,25 @@ impl Audit<'_> {
     }
 }
 
+/// What goes on being counted, without what is said of the log's end.
+fn counted(checked: &Checked) -> Checked {
+    Checked {
+        balances: None,
+        checkpoint: None,
+        continued: None,
+        funds: vec![],
+        reopened: vec![],
+        ..checked.clone()
+    }
+}
+
+fn other_root(named: Digest, real: Digest, size: u64) -> String {
+    format!(
+        "the part goes on from a log of {size} records with root {named}, and the kept state is of one with root \
+         {real}: there are two logs"
+    )
+}
+
 fn reopened(reopening: &Reopening) -> Reopened {
     let head = |basis: &Basis| Head { root: basis.root, size: basis.size.0 };
     Reopened {
@@ -369,73 +429,5 @@ fn reopened(reopening: &Reopening) -> Reopened {
         continued: head(&reopening.continued),
         origin: reopening.origin.to_string(),
         proposal: reopening.proposal,
-    }
-}
-
-/// Compares the claimed balances with the state's, both ways.
-fn compare_claims(checked: &mut Checked, claims: Option<Claims>, state: &State, at: u64) -> Result<(), Stop> {
-    let mut claims = claims.unwrap_or_default();
-    let claimed = claims.len() as u64;
-    let mut unclaimed: Option<(&BalanceKey, &Balance)> = None;
-    let mut differing: Vec<(u64, BalanceKey, Balance, Balance)> = Vec::new();
-    for (key, real) in state.balances() {
-        match claims.remove(key) {
-            Some(claim) if claim.balance == *real => {}
-            Some(claim) => differing.push((claim.line, key.clone(), claim.balance, *real)),
-            None if *real == Balance::zero(key.currency) => {}
-            // The state has no order; the same one is to be reported every time.
-            None if unclaimed.is_none_or(|(first, _)| key < first) => unclaimed = Some((key, real)),
-            None => {}
-        }
-    }
-    for (key, claim) in claims {
-        let zero = Balance::zero(key.currency);
-        if claim.balance != zero {
-            differing.push((claim.line, key, claim.balance, zero));
-        }
-    }
-    if let Some((line, key, claim, real)) = differing.into_iter().min_by_key(|(line, ..)| *line) {
-        let reason = format!(
-            "{} of fund {} has {} ({} held) at size {at}, and the bundle claims {} ({} held)",
-            key.account,
-            key.fund,
-            real.amount.grouped(),
-            real.held.grouped(),
-            claim.amount.grouped(),
-            claim.held.grouped()
-        );
-        return Err(Place::line(line).wrong("balance_differs", reason));
-    }
-    if let Some((key, real)) = unclaimed {
-        let reason = format!(
-            "{} of fund {} has {} ({} held) at size {at}, and the bundle does not claim it",
-            key.account,
-            key.fund,
-            real.amount.grouped(),
-            real.held.grouped()
-        );
-        return Err(Place::HEADER.wrong("balance_missing", reason));
-    }
-    checked.balances = Some(CheckedBalances { at, claimed });
-    Ok(())
-}
-
-fn stop_of(refuted: Refuted, line: Option<u64>) -> Stop {
-    let Refuted { position, reason } = refuted;
-    let code = match &reason {
-        Reason::Refused(refusal) => refusal.code.as_str(),
-        reason => reason.code(),
-    };
-    Place { position: Some(position), line }.wrong(code, reason.to_string())
-}
-
-fn code_of_checkpoint(error: CheckpointError) -> &'static str {
-    match error {
-        CheckpointError::TooLarge | CheckpointError::Note(_) | CheckpointError::Body(_) => {
-            "checkpoint_malformed"
-        }
-        CheckpointError::Origin => "checkpoint_origin",
-        CheckpointError::Unsigned => "checkpoint_unsigned",
-        CheckpointError::BadSignature => "checkpoint_signature",
     }
 }

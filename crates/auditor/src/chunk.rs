@@ -13,7 +13,9 @@
 use std::collections::HashMap;
 use std::{io, mem, thread};
 
-use records::governance::{Act, KeyPossession};
+use programme::State;
+use programme::entity::Entity;
+use records::governance::{Act, Charter, KeyPossession};
 use records::{Body, Payload, Record, Verified};
 use signing::digest::Digest;
 use signing::dsse::VerifyError;
@@ -119,6 +121,19 @@ struct Known {
 }
 
 impl Keys {
+    /// Those that the records carry of which this is the state: no proposal is ever forgotten.
+    pub fn of(state: &State) -> Keys {
+        let mut keys = Keys::default();
+        for (_, entity) in state.entities() {
+            match entity {
+                Entity::Charter(known) => founding_keys(&known.charter).for_each(|key| keys.add(key)),
+                Entity::Proposal(known) => enrolled_keys(&known.act).iter().for_each(|key| keys.add(key)),
+                _ => {}
+            }
+        }
+        keys
+    }
+
     /// Counts a record that a key has signed; whether the key is known.
     fn count(&mut self, key: &KeyId) -> bool {
         let Some(known) = self.known.get_mut(key) else { return false };
@@ -223,26 +238,29 @@ fn verify(items: &mut [Item], keys: &Keys) {
 /// The keys that a record carries. What is no proof of possession carries none; the rules refuse it.
 fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
     match payload {
-        Payload::Founding(founding) => {
-            let charter = &founding.body;
-            let custodians = charter.custodians.iter().map(|custodian| custodian.key.clone());
-            custodians.chain([charter.record_key.clone(), charter.checkpoint_key.clone()]).collect()
-        }
+        Payload::Founding(founding) => founding_keys(&founding.body).cloned().collect(),
         Payload::Instruction(_, body) => match &**body {
-            Body::Proposal(proposal) => match &proposal.act {
-                Act::Enrol { possessions, .. } => possessions
-                    .iter()
-                    .filter(|envelope| envelope.payload_type == KeyPossession::PAYLOAD_TYPE)
-                    .filter_map(|envelope| {
-                        signing::canonical::decode::<KeyPossession>(&envelope.payload).ok()
-                    })
-                    .map(|possession| possession.key)
-                    .collect(),
-                Act::Policy { .. } | Act::Reopen { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
-            },
+            Body::Proposal(proposal) => enrolled_keys(&proposal.act),
             _ => vec![],
         },
         Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => vec![],
+    }
+}
+
+fn founding_keys(charter: &Charter) -> impl Iterator<Item = &PublicKey> {
+    let custodians = charter.custodians.iter().map(|custodian| &custodian.key);
+    custodians.chain([&charter.record_key, &charter.checkpoint_key])
+}
+
+fn enrolled_keys(act: &Act) -> Vec<PublicKey> {
+    match act {
+        Act::Enrol { possessions, .. } => possessions
+            .iter()
+            .filter(|envelope| envelope.payload_type == KeyPossession::PAYLOAD_TYPE)
+            .filter_map(|envelope| signing::canonical::decode::<KeyPossession>(&envelope.payload).ok())
+            .map(|possession| possession.key)
+            .collect(),
+        Act::Policy { .. } | Act::Reopen { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
     }
 }
 

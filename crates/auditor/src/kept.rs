@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use programme::entity::{CharterState, Reopening};
+use programme::entity::{CharterState, HeadState, Reopening};
+use programme::{Key, State};
 use serde::Serialize;
 use signing::digest::Digest;
 use signing::keys::PublicKey;
@@ -102,8 +103,8 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub fn new(notes: &[String]) -> Kept {
-        Kept { notes: notes.to_vec(), ..Kept::default() }
+    pub fn new(notes: Vec<String>) -> Kept {
+        Kept { notes, ..Kept::default() }
     }
 
     /// The founding record says who signs checkpoints.
@@ -114,6 +115,13 @@ impl Kept {
                 self.roots.insert(head.size, None);
             }
             self.heads.push(head);
+        }
+    }
+
+    /// The log begins before what is read of it: the roots that its groups have named so far.
+    pub fn recall(&mut self, state: &State) {
+        for (size, root) in &mut self.roots {
+            *root = state.get::<HeadState>(&Key::Head(*size)).map(|head| head.root);
         }
     }
 

@@ -11,7 +11,10 @@
 //! | `lines` | lines of bounded length from the file |
 //! | `chunk` | parsing, hashing and signatures, on all cores |
 //! | `audit` | the order of the checks, and everything that is sequential |
+//! | `stop` | why a verification ends early, and where |
+//! | `claims` | the balances that a bundle claims |
 //! | `kept` | checkpoints from elsewhere, compared with the log |
+//! | `kept_state` | what an auditor keeps of a verification, so that the next one checks only what came since |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //! | [`pack`] | a part of a bundle, for somebody who may not see the rest |
@@ -27,10 +30,12 @@
 
 mod audit;
 mod chunk;
+mod claims;
 mod evidence;
 mod examine;
 mod exceptions;
 mod kept;
+mod kept_state;
 mod lines;
 pub mod observe;
 pub mod pack;
@@ -39,6 +44,7 @@ mod payments;
 mod report;
 mod sample;
 mod statements;
+mod stop;
 mod tally;
 
 /// The lines of a bundle that are not records; `records::bundle` defines them.
@@ -46,10 +52,12 @@ pub mod bundle {
     pub use records::bundle::{BalanceLine, Format, Header, balance_line, header_line};
 }
 
+pub use audit::{Against, Audited};
 pub use evidence::{Document, DocumentFile, DocumentName, Documents, SeenDocuments};
 pub use examine::{Examination, examine};
 pub use exceptions::{Exception, Exceptions, Hours, Looked, NoHours, Pair};
 pub use kept::{KeptHead, Standing};
+pub use kept_state::{KeptState, KeptStateError};
 pub use page::{Align, Page, Table};
 pub use payments::{Payment, PaymentRecords};
 pub use report::{
@@ -63,8 +71,6 @@ pub use statements::{
 
 use std::io::BufRead;
 
-use audit::Against;
-use kept::Kept;
 use ledger::currency::Currency;
 use ledger::id::FundId;
 use observe::Observer;
@@ -90,6 +96,17 @@ pub enum CouldNotRun {
         /// Its currency.
         currency: Currency,
     },
+    /// It is a part, and what it continues was not given.
+    #[error(
+        "this is a part of a bundle, from record {from} on; verify it on the state that was kept at size {from}"
+    )]
+    PartAlone {
+        /// Where it begins.
+        from: u64,
+    },
+    /// What was kept is of another ledger.
+    #[error("the kept state is of ledger {0}")]
+    OtherState(Digest),
 }
 
 /// Verifies a bundle of the ledger with this id.
@@ -99,7 +116,7 @@ pub fn verify(bundle: impl BufRead, ledger: Digest) -> Result<Report, CouldNotRu
 
 /// The same, and how the log stands to checkpoints that somebody kept, each a signed note.
 pub fn verify_against(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    verify_observed(bundle, ledger, kept, &mut ())
+    Ok(audit(bundle, ledger, Against { kept, ..Against::default() })?.report)
 }
 
 /// The same, while an observer looks on.
@@ -109,11 +126,16 @@ pub fn verify_observed(
     kept: &[String],
     observer: &mut dyn Observer,
 ) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: true }, observer)
+    Ok(audit(bundle, ledger, Against { kept, observer: Some(observer), ..Against::default() })?.report)
+}
+
+/// Verifies a bundle, or a part of one, against whatever an auditor has besides the ledger's id.
+pub fn audit(bundle: impl BufRead, ledger: Digest, against: Against<'_>) -> Result<Audited, CouldNotRun> {
+    audit::run(bundle, ledger, against, true)
 }
 
 /// Verifies what was exported of a log that was restored: nobody has signed its end, so its own checkpoint is not looked
 /// at. Its end is the report's `head`.
 pub fn verify_restored(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    audit::run(bundle, ledger, Against { kept: Kept::new(kept), is_signed: false }, &mut ())
+    Ok(audit::run(bundle, ledger, Against { kept, ..Against::default() }, false)?.report)
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ledger::account::Account;
-use ledger::books::Balance;
 use ledger::currency::Currency;
 use ledger::entry::{Action, Line};
 use ledger::id::{CaseRef, DisbursementId, EntryId, FundId};
@@ -231,7 +230,8 @@ impl Observer for Payments {
                 (Key::Fund(fund), Entity::Fund(opened)) => {
                     self.currencies.insert(fund.clone(), opened.currency);
                 }
-                (Key::Balance(key), Entity::Balance(Balance { amount, .. })) => {
+                (Key::Balance(key), Entity::Balance(balance)) => {
+                    let amount = &balance.amount;
                     let settled =
                         self.settled.entry(key.fund.clone()).or_insert_with(|| Sum::zero(key.currency));
                     let changed = match key.account.code() {

@@ -88,6 +88,9 @@ pub struct Checked {
     /// The checkpoint, once its signature was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckedCheckpoint>,
+    /// The end of what was verified before, as a kept state says; all numbers here include it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continued: Option<Head>,
     /// Entries that were recomputed byte for byte and posted to a second set of books.
     #[serde(serialize_with = "decimal")]
     pub entries: u64,
@@ -296,6 +299,12 @@ impl fmt::Display for Checked {
         if let Some(checkpoint) = &self.checkpoint {
             let CheckedCheckpoint { origin, root, size } = checkpoint;
             writeln!(f, "checkpoint    {origin}, size {size}, root {root}")?;
+        }
+        if let Some(Head { root, size }) = self.continued {
+            writeln!(
+                f,
+                "continued     from size {size}, root {root}; up to there as the kept state says, which was verified before"
+            )?;
         }
         if let Some(Head { root, size }) = self.head {
             writeln!(f, "restored to   size {size}, root {root}")?;

@@ -427,6 +427,7 @@ mod tests {
     use ledger::books::{Balance, BalanceKey};
     use ledger::entry::{Action, Line};
     use ledger::money::Money;
+    use programme::entity::Stored as _;
 
     fn usd(minor: i64) -> Money {
         Money::from_minor(minor, Currency::USD).unwrap()
@@ -443,12 +444,12 @@ mod tests {
         let mut state = State::complete();
         let fund =
             FundState { asset: "a".parse().unwrap(), currency: Currency::USD, kind: FundKind::Spendable };
-        state.load(Key::Fund("f".parse().unwrap()), Some(Entity::Fund(fund)));
+        state.load(Key::Fund("f".parse().unwrap()), Some(fund.into_entity()));
         for (account, minor) in balances {
             let (account, fund) = (account.parse().unwrap(), "f".parse().unwrap());
             let key = BalanceKey { account, fund, currency: Currency::USD };
             let balance = Balance { amount: usd(*minor), held: usd(0) };
-            state.load(Key::Balance(key), Some(Entity::Balance(balance)));
+            state.load(Key::Balance(key), Some(balance.into_entity()));
         }
         ledgers.end(&state);
         ledgers.statements().unwrap()

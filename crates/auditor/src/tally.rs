@@ -21,12 +21,22 @@ use crate::chunk::Wrong;
 use crate::report::{AccountTotal, FundReport, ProofLine};
 
 /// The second set of books.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Tally {
     books: Books,
 }
 
 impl Tally {
+    /// One that goes on with these books, of which all was proved before.
+    pub fn on(books: Books) -> Tally {
+        Tally { books }
+    }
+
+    /// The books.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// Posts an entry. `state` is the one after it, and is asked for the funds' kinds only.
     pub fn enter(&mut self, entry: &JournalEntry, state: &State) -> Result<(), Wrong> {
         let posted = self.books.check(&entry.entry()).map_err(|error| Wrong {
@@ -247,7 +257,7 @@ mod tests {
     use super::*;
     use ledger::entry::{Action, Line};
     use ledger::id::EntryId;
-    use programme::entity::Entity;
+    use programme::entity::Stored as _;
     use signing::digest::Digest;
 
     fn usd(minor: i64) -> ledger::money::Money {
@@ -259,7 +269,7 @@ mod tests {
         let mut state = State::complete();
         let fund =
             FundState { asset: "a".parse().unwrap(), currency: Currency::USD, kind: FundKind::Spendable };
-        state.load(Key::Fund("f".parse().unwrap()), Some(Entity::Fund(fund)));
+        state.load(Key::Fund("f".parse().unwrap()), Some(fund.into_entity()));
         state
     }
 
@@ -293,7 +303,7 @@ mod tests {
 
     fn balances(tally: &Tally, state: &mut State) {
         for (key, balance) in tally.books.balances() {
-            state.load(Key::Balance(key.clone()), Some(Entity::Balance(*balance)));
+            state.load(Key::Balance(key.clone()), Some(balance.into_entity()));
         }
     }
 
@@ -353,7 +363,7 @@ mod tests {
             currency: Currency::USD,
         };
         let more = Balance { amount: usd(1), held: usd(0) };
-        state.load(Key::Balance(key("7900")), Some(Entity::Balance(more)));
+        state.load(Key::Balance(key("7900")), Some(more.into_entity()));
         assert_eq!(tally.compare(&state).unwrap_err().code, "books_differ");
     }
 }

@@ -4,7 +4,7 @@
 //! one. A lock makes commands that run at the same time keep checkpoints one after the other.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,11 @@ impl Home {
     pub fn open(dir: &Path) -> Result<Home, Error> {
         let home = Home { dir: dir.to_owned() };
         if home.path(IDENTITY).exists() { Ok(home) } else { Err(Error::NoHome(dir.to_owned())) }
+    }
+
+    /// A directory that has some of a home's files, as somebody handed it over; whose it is does not matter.
+    pub fn handed_over(dir: &Path) -> Home {
+        Home { dir: dir.to_owned() }
     }
 
     /// The directory.
@@ -164,6 +169,11 @@ impl Home {
 
 /// Writes a file whole and readable by the owner only: to a neighbour, synchronised, renamed.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_private_by(path, |out| out.write_all(bytes))
+}
+
+/// The same for a file that is too large to be held in memory: `write` writes it.
+pub fn write_private_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -173,7 +183,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .truncate(true)
         .mode(0o600)
         .open(&temporary)
-        .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
+        .and_then(|mut out| write(&mut out).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // Nothing of a failed attempt should stay; that it cannot be removed changes nothing.

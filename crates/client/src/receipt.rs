@@ -15,6 +15,9 @@ use translog::proof::{ProofError, verify_inclusion};
 use translog::tlog_proof::{TlogProof, TlogProofError};
 use translog::tree::leaf_hash;
 
+use crate::error::Error;
+use crate::home::{Home, RECEIPTS};
+
 /// A receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +68,7 @@ impl Receipt {
     /// Checks the receipt against the ledger's origin and checkpoint key.
     pub fn verify(&self, origin: &str, checkpoint_key: &PublicKey) -> Result<Proven, ReceiptError> {
         let checkpoint = Checkpoint::parse_and_verify(&self.checkpoint, origin, checkpoint_key)?;
-        let leaf = leaf_hash(&self.envelope.encode());
-        verify_inclusion(leaf, self.position.0, checkpoint.size, &self.hashes, checkpoint.root)?;
+        self.is_in(checkpoint.size, checkpoint.root)?;
         Ok(Proven { record: Record::parse(self.envelope.clone())?, checkpoint })
     }
 
@@ -84,4 +86,20 @@ impl Receipt {
         let envelope = envelope.map_err(|_| ReceiptError::NoEnvelope)?;
         Ok(Receipt { checkpoint, envelope, hashes, position: Integer(index) })
     }
+
+    /// Checks that a log of this size and root has the record at the position.
+    pub fn is_in(&self, size: u64, root: Digest) -> Result<(), ProofError> {
+        let leaf = leaf_hash(&self.envelope.encode());
+        verify_inclusion(leaf, self.position.0, size, &self.hashes, root)
+    }
+}
+
+/// All that a home has, by position.
+pub fn list(home: &Home) -> Result<Vec<Receipt>, Error> {
+    let mut all: Vec<Receipt> = Vec::new();
+    for file in home.list(RECEIPTS)? {
+        all.extend(home.read_json::<Receipt>(&format!("{RECEIPTS}/{file}"))?);
+    }
+    all.sort_by_key(|receipt| receipt.position);
+    Ok(all)
 }

@@ -46,6 +46,8 @@ pub(crate) enum Query {
     Cursor,
     /// A number that has to be given.
     Number(&'static str),
+    /// A number that may be given.
+    AnyNumber(&'static str),
     /// One of some words, or none.
     Word(&'static str, &'static [&'static str]),
 }
@@ -201,6 +203,7 @@ fn operation(
             ),
             Query::Cursor => ("cursor", false, reference::<types::Cursor>(components)),
             Query::Number(name) => (*name, true, reference::<types::Number>(components)),
+            Query::AnyNumber(name) => (*name, false, reference::<types::Number>(components)),
             Query::Word(name, words) => (*name, false, json!({"type": "string", "enum": words})),
         };
         parameters.push(json!({"name": name, "in": "query", "required": required, "schema": schema}));

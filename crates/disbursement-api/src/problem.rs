@@ -93,6 +93,7 @@ codes! {
     NOT_COSIGNED = "not_cosigned", 404, transient, "No checkpoint has as many cosignatures by witnesses as the policy demands yet, or it demands none; ask again.";
     PROOF_OUT_OF_RANGE = "proof_out_of_range", 404, permanent, "There is no such proof: a position is below its size, sizes rise, and none exceeds the latest checkpoint's.";
     CHECKPOINT_LATE = "checkpoint_late", 503, transient, "No checkpoint covers the present log yet; ask again.";
+    PART_OUT_OF_RANGE = "part_out_of_range", 404, permanent, "There is no such part: one begins at the end of a group of this log, so at the size of any checkpoint of it. If you kept that checkpoint, export the whole and have it audited.";
     TOO_MANY_BUNDLES = "too_many_bundles", 429, transient, "As many bundles as are allowed at once are being read, by you or by all; ask again later.";
     // The service itself.
     CLOCK_SUSPECT = "clock_suspect", 503, transient, "The service's clock does not agree with the ledger's time, so nothing is written; an operator has to set it right or confirm the time.";

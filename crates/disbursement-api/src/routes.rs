@@ -260,10 +260,11 @@ pub const ROUTES: &[Route] = &[
         "/v1/bundle",
         AUDITORS,
         || get(bundle::bundle),
-        says(
-            "The whole ledger as docs/spec/bundle.md says.",
+        asks(
+            "The whole ledger as docs/spec/bundle.md says, or its records from a group on.",
+            &[Query::AnyNumber("from")],
             openapi::bundle,
-            &["ledger_not_founded", "checkpoint_late", "too_many_bundles"],
+            &["ledger_not_founded", "part_out_of_range", "checkpoint_late", "too_many_bundles"],
         ),
     ),
     reads(

@@ -162,7 +162,7 @@ pub struct OpenHold {
 pub struct Books {
     balances: BTreeMap<BalanceKey, Balance>,
     /// None once resolved: the id stays, so that it is not used again.
-    holds: BTreeMap<HoldId, Option<OpenHold>>,
+    holds: BTreeMap<HoldId, Option<Box<OpenHold>>>,
     reversed: BTreeSet<EntryId>,
 }
 
@@ -184,12 +184,35 @@ impl Books {
 
     /// The hold, if it is open.
     pub fn open_hold(&self, hold: &HoldId) -> Option<&OpenHold> {
-        self.holds.get(hold)?.as_ref()
+        self.holds.get(hold)?.as_deref()
     }
 
     /// All open holds, sorted by id.
     pub fn open_holds(&self) -> impl Iterator<Item = (&HoldId, &OpenHold)> {
-        self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_ref()?)))
+        self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_deref()?)))
+    }
+
+    /// All holds that were ever placed, sorted by id; none for one that is resolved.
+    pub fn holds(&self) -> impl Iterator<Item = (&HoldId, Option<&OpenHold>)> {
+        self.holds.iter().map(|(id, hold)| (id, hold.as_deref()))
+    }
+
+    /// All entries that were reversed, sorted by id.
+    pub fn reversed(&self) -> impl Iterator<Item = &EntryId> {
+        self.reversed.iter()
+    }
+
+    /// Books that go on where others ended, of which this is everything.
+    pub fn brought_forward(
+        balances: impl IntoIterator<Item = (BalanceKey, Balance)>,
+        holds: impl IntoIterator<Item = (HoldId, Option<OpenHold>)>,
+        reversed: impl IntoIterator<Item = EntryId>,
+    ) -> Self {
+        Self {
+            balances: balances.into_iter().collect(),
+            holds: holds.into_iter().map(|(id, hold)| (id, hold.map(Box::new))).collect(),
+            reversed: reversed.into_iter().collect(),
+        }
     }
 
     /// What the entry would change, or why it is refused. Changes nothing.
@@ -229,7 +252,7 @@ impl Books {
     /// Makes the changes. Cannot fail.
     pub fn apply(&mut self, posted: Posted) {
         self.balances.extend(posted.balances);
-        self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(hold))));
+        self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(Box::new(hold)))));
         self.holds.extend(posted.resolved.into_iter().map(|id| (id, None)));
         self.reversed.extend(posted.reverses);
     }
@@ -309,6 +332,25 @@ mod tests {
         books.apply(books.check(&undone(2)).unwrap());
         assert_eq!(books.balance(&key("7210/m")).amount, usd(100));
         assert_eq!(books.check(&undone(3)), Err(PostError::ReversedBefore(posted.id)));
+    }
+
+    #[test]
+    fn books_go_on_where_others_ended() {
+        let mut books = funded();
+        let place = |index, name| entry(index, &[("7210/m", Action::Hold(hold(name)), 10)]);
+        let spent = entry(1, &[("7210/m", Action::Debit, 60), ("7300", Action::Credit, 60)]);
+        let undone = |index| spent.reversal(EntryId { digest: [1; 32], index }, spent.effective).unwrap();
+        let void = entry(4, &[("7210/m", Action::VoidHold(hold("h")), 10)]);
+        for entry in [&spent, &undone(2), &place(3, "h"), &void, &place(5, "i")] {
+            books.apply(books.check(entry).unwrap());
+        }
+        let balances = books.balances().map(|(key, balance)| (key.clone(), *balance));
+        let holds = books.holds().map(|(id, hold)| (id.clone(), hold.cloned()));
+        let forward = Books::brought_forward(balances, holds, books.reversed().copied());
+        assert_eq!(forward, books);
+        assert_eq!(forward.check(&undone(6)), Err(PostError::ReversedBefore(spent.id)));
+        assert_eq!(forward.check(&place(6, "h")), Err(PostError::HoldReused(hold("h"))));
+        assert_eq!(forward.open_hold(&hold("i")).unwrap().money, usd(10));
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn balance_key(line: &Line) -> BalanceKey {
 /// Applies a group's first record: from now on its basis is known.
 pub fn begin_group(state: &mut State, group: &Group) {
     let head = HeadState { root: group.root, recorded_at: group.recorded_at };
-    state.set(Key::Head(group.first.0), Some(Entity::Head(head)));
+    state.set(Key::Head(group.first.0), Some(head.into_entity()));
 }
 
 /// What a record causes at its place in the log, or why it is refused, or which entities a partial state lacks.
@@ -329,8 +329,7 @@ fn finish(view: View<'_>, ledger: Digest, digest: Digest, effects: Effects) -> R
         before.get(key).cloned().unwrap_or(Balance { amount: zero, held: zero })
     })
     .map_err(refusal_of_post)?;
-    changes
-        .extend(after.into_iter().map(|(key, balance)| (Key::Balance(key), Some(Entity::Balance(balance)))));
+    changes.extend(after.into_iter().map(|(key, balance)| (Key::Balance(key), Some(balance.into_entity()))));
     let Entry { id, effective, lines, reverses } = entry;
     let (benefit, case_commitment, disbursement) = match about {
         Some(about) => (Some(about.benefit), Some(about.case_commitment), Some(about.disbursement)),

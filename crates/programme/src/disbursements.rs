@@ -237,7 +237,8 @@ pub(crate) fn step(
     let before = state.stage.clone();
     let stage = state.stage.clone().on(event)?;
     let undo = can_be_reversed
-        .then(|| Undo { entry: PostedEntry { id: context.entry_id(), lines: lines.clone() }, before });
+        .then(|| Undo { entry: PostedEntry { id: context.entry_id(), lines: lines.clone().into() }, before })
+        .map(Box::new);
     let holds =
         if matches!(stage, Stage::Released(_)) && undo.is_some() { state.holds + 1 } else { state.holds };
     let draft = Draft {

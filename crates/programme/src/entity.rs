@@ -294,7 +294,7 @@ pub struct DisbursementState {
     /// How far it has come.
     pub stage: Stage,
     /// The last step, where it can be reversed.
-    pub undo: Option<Undo>,
+    pub undo: Option<Box<Undo>>,
 }
 
 /// What a reversal of the last step goes back to.
@@ -312,7 +312,7 @@ pub struct PostedEntry {
     /// The entry's id.
     pub id: EntryId,
     /// Its postings.
-    pub lines: Vec<Line>,
+    pub lines: Box<[Line]>,
 }
 
 /// A report of a fact.
@@ -364,9 +364,9 @@ pub struct HeadState {
 
 macro_rules! entities {
     ($($variant:ident($type:ty) <= $pattern:pat),* $(,)?) => {
-        /// Any entity.
+        /// Any entity. Each in a box of its own size: a state has millions of small ones, and some that are ten times as large.
         #[derive(Debug, Clone, PartialEq, Eq)]
-        pub enum Entity { $(#[doc = stringify!($type)] $variant($type),)* }
+        pub enum Entity { $(#[doc = stringify!($type)] $variant(Box<$type>),)* }
 
         impl Entity {
             /// The entity's JSON in the store.
@@ -378,7 +378,7 @@ macro_rules! entities {
 
             /// The entity that a key names, from its JSON.
             pub fn from_json(key: &Key, json: &str) -> Result<Entity, serde_json::Error> {
-                match key { $($pattern => serde_json::from_str::<$type>(json).map(Entity::$variant),)* }
+                match key { $($pattern => serde_json::from_str(json).map(Entity::$variant),)* }
             }
         }
 
@@ -388,7 +388,7 @@ macro_rules! entities {
             }
 
             fn into_entity(self) -> Entity {
-                Entity::$variant(self)
+                Entity::$variant(Box::new(self))
             }
         })*
     };

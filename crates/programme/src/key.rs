@@ -1,12 +1,13 @@
 //! The keys of the state's entities.
 
 use std::fmt;
+use std::str::FromStr;
 
 use ledger::books::BalanceKey;
 use ledger::id::{
     AgencyRef, AssetId, BankId, BenefitId, CaseRef, DisbursementId, FundId, OfferId, PrincipalId,
 };
-use records::scalar::InstructionId;
+use records::scalar::{InstructionId, Integer};
 use signing::digest::Digest;
 use signing::keys::KeyId;
 
@@ -74,6 +75,96 @@ impl fmt::Display for Key {
             Key::Instruction(signer, id) => write!(f, "instruction/{signer}/{id}"),
             Key::Head(size) => write!(f, "head/{size}"),
             Key::Balance(key) => write!(f, "balance/{}/{}/{}", key.account, key.fund, key.currency),
+        }
+    }
+}
+
+/// A text that names no entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the text is not an entity's key")]
+pub struct NotAKey;
+
+impl FromStr for Key {
+    type Err = NotAKey;
+
+    /// What [`Display`](fmt::Display) writes; no part but an account has a slash in it.
+    fn from_str(text: &str) -> Result<Key, NotAKey> {
+        fn part<T: FromStr>(text: &str) -> Result<T, NotAKey> {
+            text.parse().map_err(|_| NotAKey)
+        }
+        fn number(text: &str) -> Result<u64, NotAKey> {
+            part::<Integer>(text).map(|Integer(number)| number)
+        }
+        let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
+        let parts: Vec<&str> = rest.split('/').collect();
+        match (kind, &parts[..]) {
+            ("charter", [""]) if text == kind => Ok(Key::Charter),
+            ("policy", [""]) if text == kind => Ok(Key::Policy),
+            ("principal", [id]) => part(id).map(Key::Principal),
+            ("key", [id]) => part(id).map(Key::PublicKey),
+            ("proposal", [digest]) => part(digest).map(Key::Proposal),
+            ("asset", [id]) => part(id).map(Key::Asset),
+            ("fund", [id]) => part(id).map(Key::Fund),
+            ("bank", [id]) => part(id).map(Key::Bank),
+            ("offer", [id]) => part(id).map(Key::Offer),
+            ("offer", [id, version]) => Ok(Key::OfferVersion(part(id)?, number(version)?)),
+            ("case", [case]) => part(case).map(Key::Case),
+            ("agency-ref", [reference]) => part(reference).map(Key::AgencyRef),
+            ("obligation", [case, benefit, occurrence]) => {
+                Ok(Key::Obligation(part(case)?, part(benefit)?, number(occurrence)?))
+            }
+            ("disbursement", [id]) => part(id).map(Key::Disbursement),
+            ("report", [digest]) => part(digest).map(Key::Report),
+            ("instruction", [signer, id]) => Ok(Key::Instruction(part(signer)?, part(id)?)),
+            ("head", [size]) => number(size).map(Key::Head),
+            ("balance", [account @ .., fund, currency]) => {
+                let account = part(&account.join("/"))?;
+                Ok(Key::Balance(BalanceKey { account, fund: part(fund)?, currency: part(currency)? }))
+            }
+            _ => Err(NotAKey),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_is_written() {
+        let digest = "ab".repeat(32);
+        let of_digest = |kind: &str| format!("{kind}/{digest}");
+        let good = [
+            "charter".to_owned(),
+            "policy".to_owned(),
+            "principal/anna".to_owned(),
+            of_digest("key"),
+            of_digest("proposal"),
+            "asset/a1".to_owned(),
+            "fund/f_1".to_owned(),
+            "bank/b1".to_owned(),
+            "offer/new-life".to_owned(),
+            "offer/new-life/12".to_owned(),
+            "case/c1".to_owned(),
+            "agency-ref/c1-ref".to_owned(),
+            "obligation/c1/bonus/1".to_owned(),
+            "disbursement/d1".to_owned(),
+            of_digest("report"),
+            "instruction/anna/01890a5d-ac96-7000-8000-000000000001".to_owned(),
+            "head/0".to_owned(),
+            "balance/7300/f1/USD".to_owned(),
+            "balance/2100/disbursement/d-1/f1/USD".to_owned(),
+        ];
+        for text in &good {
+            let key: Key = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(key.to_string(), *text);
+            for bad in [format!("{text}/"), format!("/{text}"), format!("{text}/x"), text.to_uppercase()] {
+                // An offer's version is the only part that may be missing, and `x` is none.
+                assert_eq!(bad.parse::<Key>(), Err(NotAKey), "{bad}");
+            }
+        }
+        for bad in ["", "/", "charter/", "head/01", "head/-1", "fund/", "fund/F", "nothing/x", "offer/x/"] {
+            assert_eq!(bad.parse::<Key>(), Err(NotAKey), "{bad}");
         }
     }
 }

@@ -21,7 +21,7 @@ mod state;
 
 pub use approvals::effect_of;
 pub use decide::{At, Decision, apply, begin_group, decide};
-pub use key::Key;
+pub use key::{Key, NotAKey};
 pub use refusal::{Code, Refusal};
 pub use state::{Before, Halt, Lookup, State};
 

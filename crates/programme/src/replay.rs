@@ -167,6 +167,25 @@ impl Replay {
         }
     }
 
+    /// A log that ended with a group and goes on: `state` is its state, complete, after `position` records, and `time`
+    /// that of its last group (or of the founding). What follows has to begin with a group.
+    pub fn resume(ledger: Digest, state: State, position: u64, time: Timestamp) -> Replay {
+        let mut replay = Replay { position, time: Some(time), ..Replay::new(ledger) };
+        for (key, entity) in state.entities() {
+            match (key, entity) {
+                (Key::Disbursement(id), Entity::Disbursement(known)) if known.stage.can_lapse() => {
+                    replay.lapses.insert((known.expires, id.clone()));
+                }
+                (Key::Instruction(..), Entity::Instruction(known)) => {
+                    replay.expiring.insert((known.not_after, key.clone()));
+                }
+                _ => {}
+            }
+        }
+        replay.state = state;
+        replay
+    }
+
     /// The state after what was pushed.
     pub fn state(&self) -> &State {
         &self.state

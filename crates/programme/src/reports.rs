@@ -99,7 +99,7 @@ fn gather(
         (disbursements::bank_report(context, body, &persons, authority)?, ReportStatus::Posted(None))
     } else {
         let (lines, effective) = assets::fact(context, body)?;
-        let posted = PostedEntry { id: context.entry_id(), lines: lines.clone() };
+        let posted = PostedEntry { id: context.entry_id(), lines: lines.clone().into() };
         let draft = Draft { lines, effective, authority, about: None, reverses: None };
         (Effects::default().post(draft), ReportStatus::Posted(Some(posted)))
     };
@@ -168,7 +168,7 @@ fn reversal(context: &Context<'_>, body: &Reversal, posted: &PostedEntry) -> Res
         return Err(Code::NothingToReverse.into());
     }
     let entry =
-        Entry { id: posted.id, effective: context.today(), lines: posted.lines.clone(), reverses: None };
+        Entry { id: posted.id, effective: context.today(), lines: posted.lines.to_vec(), reverses: None };
     let reversal = entry
         .reversal(context.entry_id(), context.today())
         .map_err(|error| Refusal::with(Code::NothingToReverse, error.to_string()))?;

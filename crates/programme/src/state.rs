@@ -13,14 +13,13 @@ use crate::refusal::{Code, Refusal};
 /// The entities by key. A complete state knows every entity there is; a partial one knows which it was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// Boxed: most entities are a tenth of the largest kind, and they move whenever the map grows.
-    entities: HashMap<Key, Option<Box<Entity>>>,
+    entities: HashMap<Key, Option<Entity>>,
     complete: bool,
 }
 
 /// What a state said of the keys that a decision changed, to take it back.
 #[derive(Debug, Clone)]
-pub struct Before(Vec<(Key, Option<Option<Box<Entity>>>)>);
+pub struct Before(Vec<(Key, Option<Option<Entity>>)>);
 
 /// What a state says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl State {
 
     /// Tells a partial state of an entity, or that there is none.
     pub fn load(&mut self, key: Key, entity: Option<Entity>) {
-        self.entities.insert(key, entity.map(Box::new));
+        self.entities.insert(key, entity);
     }
 
     /// Sets or ends an entity.
@@ -97,7 +96,7 @@ impl State {
 
     /// Every entity that there is, in no particular order.
     pub fn entities(&self) -> impl Iterator<Item = (&Key, &Entity)> {
-        self.entities.iter().filter_map(|(key, entity)| Some((key, entity.as_deref()?)))
+        self.entities.iter().filter_map(|(key, entity)| Some((key, entity.as_ref()?)))
     }
 
     /// The entity of a key, where this state holds one.
@@ -111,7 +110,7 @@ impl State {
     /// Every balance that there is, in no particular order.
     pub fn balances(&self) -> impl Iterator<Item = (&BalanceKey, &Balance)> {
         self.entities().filter_map(|(key, entity)| match (key, entity) {
-            (Key::Balance(key), Entity::Balance(balance)) => Some((key, balance)),
+            (Key::Balance(key), Entity::Balance(balance)) => Some((key, &**balance)),
             _ => None,
         })
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use programme::entity::{DisbursementState, Entity, ObligationState};
+use programme::entity::{DisbursementState, Entity};
 use programme::stage::Stage;
 use programme::{Code, Key};
 use proptest::prelude::*;
@@ -27,10 +27,9 @@ fn assert_owed_once(world: &World) {
         }
     }
     let named = world.state.entities().filter_map(|(key, entity)| match (key, entity) {
-        (
-            Key::Obligation(case, benefit, occurrence),
-            Entity::Obligation(ObligationState { disbursement }),
-        ) => Some(((case.as_str(), benefit.as_str(), *occurrence), disbursement.as_str())),
+        (Key::Obligation(case, benefit, occurrence), Entity::Obligation(state)) => {
+            Some(((case.as_str(), benefit.as_str(), *occurrence), state.disbursement.as_str()))
+        }
         _ => None,
     });
     assert_eq!(named.collect::<BTreeMap<_, _>>(), taken);

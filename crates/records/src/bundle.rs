@@ -37,10 +37,25 @@ pub struct Header {
     pub checkpoint: String,
     /// The format.
     pub format: Format,
+    /// The position of the first record that is in it, where that is not 0: the end of a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Integer>,
     /// The ledger's id.
     pub ledger: Digest,
-    /// How many records follow: the checkpoint's size.
+    /// How many records the log has: the checkpoint's size.
     pub records: Integer,
+}
+
+impl Header {
+    /// The position of the first record that is in the bundle.
+    pub fn first(&self) -> u64 {
+        self.from.map_or(0, |Integer(from)| from)
+    }
+
+    /// How many lines follow the header; none where the counts say nothing sensible.
+    pub fn lines(&self) -> Option<u64> {
+        self.records.0.checked_sub(self.first())?.checked_add(self.balances.0)
+    }
 }
 
 /// One balance that the bundle claims.
@@ -123,6 +138,7 @@ mod tests {
             balances_at: Integer(7),
             checkpoint: "o\n7\nr\n\n\u{2014} o s\n".into(),
             format: Format::V1,
+            from: None,
             ledger: Digest::from_bytes([7; 32]),
             records: Integer(7),
         };
@@ -135,7 +151,13 @@ mod tests {
                 header.ledger
             )
         );
-        assert_eq!(canonical::decode::<Header>(text.trim_end().as_bytes()), Ok(header));
+        assert_eq!(canonical::decode::<Header>(text.trim_end().as_bytes()), Ok(header.clone()));
+        assert_eq!((header.first(), header.lines()), (0, Some(8)));
+        let part = Header { from: Some(Integer(5)), ..header.clone() };
+        let named = "\"format\":\"safeconduct-bundle.v1\",\"from\":\"5\",\"ledger\"";
+        assert!(header_line(&part).contains(named), "{}", header_line(&part));
+        assert_eq!((part.first(), part.lines()), (5, Some(3)));
+        assert_eq!(Header { from: Some(Integer(8)), ..header }.lines(), None);
         let json = r#"{"account":"2100/disbursement/d-1","amount":"100.00","currency":"USD","fund":"f1","held":"0.00"}"#;
         let balance = canonical::decode::<BalanceLine>(json.as_bytes()).unwrap();
         assert_eq!(balance_line(&balance), format!("{json}\n"));

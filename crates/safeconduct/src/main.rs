@@ -6,7 +6,7 @@
 //! | `context` | the global flags, the home, the clock, the key |
 //! | `commands` | one module a family of commands |
 //! | `send` | the one way in which a command signs and sends |
-//! | `ui`, `input`, `amount`, `evidence` | what people see and bring |
+//! | `ui`, `progress`, `input`, `amount`, `evidence` | what people see and bring |
 //! | `serve`, `recovery`, `demo` | the service, its backup and recovery, and a tour of everything |
 //!
 //! Exit codes: 0 when all was accepted, 1 when something was refused or does not hold, 2 when the command was used
@@ -19,6 +19,7 @@ mod demo;
 mod error;
 mod evidence;
 mod input;
+mod progress;
 mod recovery;
 mod send;
 mod serve;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    agency, assets, cases, custodians, disbursements, keys, packs, proofs, reads, reopening, reports,
+    agency, assets, audit, cases, custodians, disbursements, keys, packs, proofs, reads, reopening, reports,
     requests, setup, witness, witnesses,
 };
 use context::Global;
@@ -115,7 +116,7 @@ enum Command {
     /// Export the whole ledger for offline verification (auditor)
     Bundle(proofs::BundleArgs),
     /// Verify a bundle offline, by replay
-    Audit(proofs::AuditArgs),
+    Audit(audit::AuditArgs),
     /// Packs: a part of a ledger for somebody who may not see the rest, offline
     #[command(subcommand)]
     Pack(packs::PackCommand),
@@ -172,7 +173,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Step(command) => command.run(global),
         Command::Agency(command) => command.run(global),
         Command::Bundle(args) => proofs::bundle(global, args),
-        Command::Audit(args) => proofs::audit(global, args),
+        Command::Audit(args) => audit::audit(global, args),
         Command::Pack(command) => command.run(global),
         Command::Receipt(command) => command.run(global),
         Command::Outbox(command) => command.run(global),

@@ -113,6 +113,7 @@ async fn export(databases: &Databases, ledger: Digest, path: &Path) -> Result<()
         balances_at: Integer(size),
         checkpoint: String::new(),
         format: Format::V1,
+        from: None,
         ledger,
         records: Integer(size),
     };

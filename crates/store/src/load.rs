@@ -14,7 +14,7 @@ use ledger::id::DisbursementId;
 use ledger::money::Money;
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{Entity, HeadState, InstructionState};
+use programme::entity::{Entity, HeadState, InstructionState, Stored as _};
 use records::Kind;
 use records::journal::Group;
 use rust_decimal::Decimal;
@@ -189,7 +189,7 @@ impl<'r> Cells<'r> {
             };
             let signer = signer.parse().map_err(|_| corrupt(format!("the signer {signer}")))?;
             let id = id.parse().map_err(|_| corrupt(format!("the id {id}")))?;
-            Ok((Key::Instruction(signer, id), Entity::Instruction(state)))
+            Ok((Key::Instruction(signer, id), state.into_entity()))
         })
         .collect()
     }
@@ -201,7 +201,7 @@ impl<'r> Cells<'r> {
         rows.zip(self.column::<&str>()?)
             .map(|(((account, fund), (currency, amount)), held)| {
                 let (key, balance) = balance([account, fund, currency, amount, held])?;
-                Ok((Key::Balance(key), Entity::Balance(balance)))
+                Ok((Key::Balance(key), balance.into_entity()))
             })
             .collect()
     }
@@ -326,7 +326,8 @@ fn head(position: i64, payload: &[u8]) -> Result<(Key, Entity), StoreError> {
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
     let group: Group = signing::canonical::decode(&payload)
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
-    Ok((Key::Head(size), Entity::Head(HeadState { root: group.root, recorded_at: group.recorded_at })))
+    let head = HeadState { root: group.root, recorded_at: group.recorded_at };
+    Ok((Key::Head(size), head.into_entity()))
 }
 
 /// A balance from account, fund, currency, amount and held, as text.

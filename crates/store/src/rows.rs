@@ -206,9 +206,11 @@ impl Rows {
 impl Tables {
     fn follow(&mut self, record: &Record, position: i64, change: (&Key, Option<&Entity>), before: &State) {
         match change {
-            (Key::Fund(id), Some(Entity::Fund(fund))) => self.funds.push((id.clone(), fund.clone())),
+            (Key::Fund(id), Some(Entity::Fund(fund))) => {
+                self.funds.push((id.clone(), FundState::clone(fund)));
+            }
             (Key::Case(case), Some(Entity::Case(state))) => {
-                self.cases.insert(case.clone(), state.clone());
+                self.cases.insert(case.clone(), CaseState::clone(state));
             }
             (Key::Report(digest), Some(Entity::Report(state))) => {
                 self.report(record, position, *digest, state);
@@ -219,10 +221,11 @@ impl Tables {
             (key @ Key::Disbursement(id), Some(Entity::Disbursement(state))) => {
                 let was = before.get::<DisbursementState>(key).map(|before| before.stage.name());
                 if was != Some(state.stage.name()) {
-                    let line = StatementLine { position, disbursement: id.clone(), state: state.clone() };
+                    let state = DisbursementState::clone(state);
+                    let line = StatementLine { position, disbursement: id.clone(), state };
                     self.statement_lines.push(line);
                 }
-                self.disbursements.insert(id.clone(), state.clone());
+                self.disbursements.insert(id.clone(), DisbursementState::clone(state));
             }
             _ => {}
         }

@@ -1,8 +1,9 @@
 //! The log as its readers get it: the bundle line by line, records, and proofs that lead to the signed head.
 
 use ledger::currency::Currency;
-use records::Record;
 use records::bundle::{BalanceLine, Header};
+use records::scalar::Integer;
+use records::{Kind, Record};
 use serde_json::Value;
 use signing::canonical;
 use signing::digest::Digest;
@@ -68,6 +69,23 @@ fn the_log_proves_itself() {
     assert_eq!(founding.text.as_bytes(), records[0].leaf());
     let service = get_unsigned(&world.url, "/v1/service").json;
     assert_eq!(service["ledger"], header.ledger.to_string());
+    // Parts: from every position where a group begins, from the end, and from no other.
+    let is_group = |position: u64| records[position as usize].kind() == Kind::Group;
+    for from in 0..=size {
+        let part = world.get("ada", &format!("/v1/bundle?from={from}"));
+        if from > 0 && from < size && !is_group(from) {
+            assert_eq!((part.status, part.code()), (404, "part_out_of_range"), "{from}");
+            continue;
+        }
+        let (first, rest) = part.text.split_once('\n').unwrap();
+        let named: Header = canonical::decode(first.as_bytes()).unwrap();
+        let expected = Header { from: Some(Integer(from)).filter(|_| from > 0), ..header.clone() };
+        assert_eq!(named, expected);
+        let whole = bundle.text.split_terminator('\n').skip(1).enumerate();
+        let balances = balances.len();
+        let kept = whole.filter(|(line, _)| *line < balances || *line >= balances + from as usize);
+        assert!(rest.split_terminator('\n').eq(kept.map(|(_, line)| line)), "{from}");
+    }
     // One more than there is.
     for (path, status, code) in [
         (format!("/v1/records/{size}"), 404, "record_not_found"),
@@ -76,6 +94,8 @@ fn the_log_proves_itself() {
         (format!("/v1/proofs/consistency?from={size}&to={}", size - 1), 404, "proof_out_of_range"),
         ("/v1/proofs/consistency?from=1&to=1&to=1".to_owned(), 400, "query_invalid"),
         ("/v1/bundle?x".to_owned(), 400, "query_invalid"),
+        ("/v1/bundle?from=01".to_owned(), 400, "query_invalid"),
+        (format!("/v1/bundle?from={}", size + 1), 404, "part_out_of_range"),
     ] {
         let answer = world.get("ada", &path);
         assert_eq!((answer.status, answer.code()), (status, code), "{path}");

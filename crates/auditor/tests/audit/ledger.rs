@@ -3,6 +3,8 @@
 //! `take` is the honest way in. `force` appends whatever it is given, as somebody with the database and the ledger's
 //! keys could; the group records after it still name the right roots.
 
+use std::collections::BTreeMap;
+
 use ledger::books::BalanceKey;
 use ledger::money::Money;
 use ledger::time::Timestamp;
@@ -64,6 +66,8 @@ pub struct Ledger {
     pub leaves: Vec<Vec<u8>>,
     pub now: Timestamp,
     pub state: State,
+    /// The balances at the end of every group but the last, by the log's size there.
+    pub earlier: BTreeMap<u64, Vec<BalanceLine>>,
     frontier: Frontier,
     /// Every group's first position and the root before it: what a client can have verified.
     heads: Vec<Basis>,
@@ -104,6 +108,7 @@ impl Ledger {
             leaves: vec![],
             now,
             state: State::complete(),
+            earlier: BTreeMap::new(),
             frontier: Frontier::new(),
             heads: vec![],
             instructions: 1,
@@ -121,6 +126,7 @@ impl Ledger {
     pub fn begin_group(&mut self, later_s: u64) {
         self.now = self.now.plus(later_s).unwrap();
         let group = self.next_group();
+        self.earlier.insert(self.size(), self.balances());
         begin_group(&mut self.state, &group);
         self.heads.push(Basis { root: group.root, size: group.first });
         let record = self.sign_as_ledger(Payload::Group(group));
@@ -218,8 +224,8 @@ impl Ledger {
         (0..self.size()).filter(|position| is_kind(&self.leaves[*position as usize])).collect()
     }
 
-    /// The bundle of the whole log, with all its balances.
-    pub fn bundle(&self) -> Bundle {
+    /// Every balance that is not zero.
+    pub fn balances(&self) -> Vec<BalanceLine> {
         let mut balances: Vec<BalanceLine> = self
             .state
             .balances()
@@ -227,11 +233,18 @@ impl Ledger {
             .map(|(key, balance)| BalanceLine { key: BalanceKey::clone(key), balance: *balance })
             .collect();
         balances.sort_by(BalanceLine::in_order);
+        balances
+    }
+
+    /// The bundle of the whole log, with all its balances.
+    pub fn bundle(&self) -> Bundle {
+        let balances = self.balances();
         let header = BundleHeader {
             balances: Integer(0),
             balances_at: Integer(0),
             checkpoint: String::new(),
             format: Format::V1,
+            from: None,
             ledger: self.id,
             records: Integer(0),
         };

@@ -13,8 +13,8 @@ use crate::staff::{Person, key};
 use crate::story::Story;
 use crate::verified::verified;
 
-const OLD: &str = "safeconduct.test/log";
-const NEW: &str = "safeconduct.test/log/2";
+pub const OLD: &str = "safeconduct.test/log";
+pub const NEW: &str = "safeconduct.test/log/2";
 
 /// The head of what there is, which the next group follows.
 fn left(ledger: &Ledger) -> Basis {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ledger::time::Timestamp;
-use programme::entity::{CharterState, Entity};
+use programme::entity::Entity;
 use programme::{At, Code, Halt, Key, Refusal, State, decide};
 use records::governance::{Act, Proposal};
 use records::{Body, Payload, Record, RecordError, Verified};
@@ -197,7 +197,7 @@ async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Diges
             Some(Entity::PublicKey(state)) => {
                 shared.remember_key(&state);
             }
-            Some(Entity::Charter(CharterState { ledger: found, .. })) => ledger = Some(found),
+            Some(Entity::Charter(charter)) => ledger = Some(charter.ledger),
             _ => {}
         }
     }

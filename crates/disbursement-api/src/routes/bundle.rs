@@ -1,4 +1,4 @@
-//! The whole ledger as one stream: `docs/spec/bundle.md`.
+//! The whole ledger as one stream, or what came after a group of it: `docs/spec/bundle.md`.
 //!
 //! The balances are read in one snapshot, with the size of the log at that moment; the records after it, page by page,
 //! since nothing that was appended ever changes. So no transaction stays open however slowly the bundle is read. One
@@ -14,17 +14,19 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use programme::entity::CharterState;
 use programme::{Code, Key};
+use records::Kind;
 use records::bundle::{Format, Header, balance_line, header_line};
 use records::scalar::Integer;
+use serde::Deserialize;
 use store::log;
 use store::queries::{funds, lists};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::params::{Nothing, Params};
+use super::params::Params;
 use crate::app::App;
 use crate::auth::Identity;
-use crate::problem::{CHECKPOINT_LATE, Problem, TOO_MANY_BUNDLES};
+use crate::problem::{CHECKPOINT_LATE, PART_OUT_OF_RANGE, Problem, TOO_MANY_BUNDLES};
 
 /// How many records one query reads.
 const PAGE: u32 = 500;
@@ -38,21 +40,32 @@ type Chunk = Result<Bytes, BrokenOff>;
 #[error("the bundle cannot be finished")]
 struct BrokenOff;
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BundleParams {
+    from: Option<Integer>,
+}
+
 pub(super) async fn bundle(
     State(app): State<App>,
     Extension(Identity { principal }): Extension<Identity>,
-    _: Params<Nothing>,
+    Params(BundleParams { from }): Params<BundleParams>,
 ) -> Result<Response, Problem> {
+    let from = from.filter(|Integer(from)| *from > 0);
     let place = app.bundles().take_one(&principal).map_err(|_| TOO_MANY_BUNDLES)?;
     let (balances_at, balances) = funds::balances(&mut app.databases().read().await?).await?;
     let charter = lists::entity::<CharterState>(&app.databases().read().await?, &Key::Charter).await?;
     let ledger = charter.ok_or(Code::LedgerNotFounded)?.ledger;
+    if let Some(Integer(from)) = from {
+        check_part(&app, from, balances_at).await?;
+    }
     let checkpoint = checkpoint_over(&app, balances_at).await?;
     let header = Header {
         balances: Integer(balances.len() as u64),
         balances_at: Integer(balances_at),
         checkpoint: checkpoint.note,
         format: Format::V1,
+        from,
         ledger,
         records: Integer(checkpoint.size),
     };
@@ -71,7 +84,7 @@ pub(super) async fn bundle(
         if out.send(Ok(chunk.into())).await.is_err() {
             return;
         }
-        let mut from = 0;
+        let mut from = header.first();
         while from < checkpoint.size {
             let page = page(&app, from, checkpoint.size).await;
             from += u64::from(PAGE);
@@ -83,6 +96,16 @@ pub(super) async fn bundle(
     });
     let chunks = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(chunks)).into_response())
+}
+
+/// A part begins at the end of a group: the log's, or where a group record stands.
+async fn check_part(app: &App, from: u64, size: u64) -> Result<(), Problem> {
+    let client = app.databases().read().await?;
+    let is_end = match log::record(&client, from).await? {
+        Some(record) => record.kind() == Kind::Group,
+        None => false,
+    };
+    if from == size || (from < size && is_end) { Ok(()) } else { Err(PART_OUT_OF_RANGE.into()) }
 }
 
 /// The latest checkpoint, once it covers the log of this size.

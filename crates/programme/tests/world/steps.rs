@@ -224,7 +224,7 @@ impl World {
     /// Every disbursement, by id.
     pub fn disbursements(&self) -> Vec<(&str, &DisbursementState)> {
         let all = self.state.entities().filter_map(|(key, entity)| match (key, entity) {
-            (Key::Disbursement(id), Entity::Disbursement(state)) => Some((id.as_str(), state)),
+            (Key::Disbursement(id), Entity::Disbursement(state)) => Some((id.as_str(), &**state)),
             _ => None,
         });
         let mut all: Vec<_> = all.collect();

@@ -187,7 +187,7 @@ fn collect(folder: &Path, found: &mut Vec<DocumentFile>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::proofs::AuditArgs;
+    use crate::commands::audit::AuditArgs;
     use clap::Parser;
 
     #[derive(Debug, Parser)]

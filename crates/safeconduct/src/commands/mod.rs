@@ -2,10 +2,13 @@
 
 pub mod agency;
 pub mod assets;
+pub mod audit;
 pub mod auditing;
 pub mod cases;
 pub mod custodians;
 pub mod disbursements;
+mod handed_over;
+mod kept_state;
 pub mod keys;
 pub mod packs;
 pub mod proofs;

@@ -1,4 +1,4 @@
-//! What proves things: receipts, the outbox, the auditor's bundle and its verification.
+//! What proves things: receipts, the outbox, and the auditor's bundle.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -6,8 +6,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditor::Documents;
-use auditor::observe::Observer;
 use clap::{Args, Subcommand};
 use client::describe::describe;
 use client::receipt::Receipt;
@@ -20,11 +18,10 @@ use signing::digest::Digest;
 use signing::dsse::Envelope;
 use translog::tlog_proof::FIRST_LINE;
 
-use crate::commands::auditing::{self, AuditCommand};
+use crate::commands::kept_state;
 use crate::commands::witnesses::{by_json, cosignatures};
 use crate::context::Global;
 use crate::error::{Error, REFUSED, Result};
-use crate::recovery::notes;
 use crate::send::{exit_code, results_json, results_table};
 use crate::{input, ui};
 
@@ -34,26 +31,9 @@ pub struct BundleArgs {
     /// Where to; readable by you only
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-}
-
-/// `safeconduct audit`
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    command: Option<AuditCommand>,
-    /// The bundle
-    #[arg(value_name = "FILE", required = true)]
-    bundle: Option<PathBuf>,
-    /// The ledger's id, as you know it from elsewhere
-    #[arg(long, value_name = "ID", required = true)]
-    ledger: Option<Digest>,
-    /// A checkpoint or receipt that somebody kept, which the log must account for; once for each
+    /// Only what came since this state, which an audit kept
     #[arg(long, value_name = "FILE")]
-    checkpoint: Vec<PathBuf>,
-    /// A folder of documents, which are compared with the SHA-256 digests that records name
-    #[arg(long, value_name = "DIR")]
-    evidence: Option<PathBuf>,
+    since_state: Option<PathBuf>,
 }
 
 /// `safeconduct receipt ...`
@@ -103,7 +83,10 @@ pub enum OutboxCommand {
 /// Exports the whole ledger for offline verification.
 pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
     let client = global.client()?;
-    let mut document = client.open_document("/v1/bundle")?;
+    let since = args.since_state.as_deref().map(|path| kept_state::size(path, client.ledger().ledger));
+    let since = since.transpose()?;
+    let path = since.map_or("/v1/bundle".to_owned(), |from| format!("/v1/bundle?from={from}"));
+    let mut document = client.open_document(&path)?;
     let mut part = args.out.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -117,9 +100,15 @@ pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
     if header.ledger != client.ledger().ledger {
         return Err(Error::new("the service exported another ledger than the one that this home has joined"));
     }
+    if header.first() != since.unwrap_or_default() {
+        return Err(Error::new("the service exported another part of the log than was asked for"));
+    }
     let kept = client.follow_answer(&header.checkpoint)?;
     fs::rename(&part, &args.out).map_err(file)?;
-    let next = format!("safeconduct audit {} --ledger {}", args.out.display(), client.ledger().ledger);
+    let mut next = format!("safeconduct audit {} --ledger {}", args.out.display(), client.ledger().ledger);
+    if let Some(state) = &args.since_state {
+        next += &format!(" --state {}", state.display());
+    }
     if global.json {
         ui::json(&json!({"bytes": bytes.to_string(), "file": args.out.display().to_string(), "next": next}));
     } else {
@@ -153,29 +142,11 @@ fn check_whole(path: &Path) -> Result<Header> {
         counted += chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         lines.consume(length);
     }
-    if header.balances.0.checked_add(header.records.0) == Some(counted) {
+    if header.lines() == Some(counted) {
         Ok(header)
     } else {
         Err(Error::new("the export broke off; run the command again"))
     }
-}
-
-/// Verifies a bundle offline, by replay.
-pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
-    let (bundle, ledger) = match args {
-        AuditArgs { command: Some(command), .. } => return command.run(global),
-        AuditArgs { bundle: Some(bundle), ledger: Some(ledger), .. } => (bundle, ledger),
-        _ => return Err(Error::new("name the bundle, and the ledger with --ledger ID")),
-    };
-    let files = args.evidence.as_deref().map(auditing::documents).transpose()?;
-    let kept = notes(&args.checkpoint)?;
-    let (mut documents, mut nobody) = (Documents::default(), ());
-    // What nobody compares is not gathered.
-    let observer: &mut dyn Observer = if files.is_some() { &mut documents } else { &mut nobody };
-    let bundle = BufReader::with_capacity(1 << 20, input::open(&bundle)?);
-    let report = auditor::verify_observed(bundle, ledger, &kept, observer)?;
-    auditing::show(global, &report, files.map(|files| documents.compare(&files)))?;
-    Ok(if report.accounts_for_kept() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 impl ReceiptCommand {
@@ -298,7 +269,7 @@ fn refresh(global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn kind_of(envelope: &Envelope) -> &'static str {
+pub(super) fn kind_of(envelope: &Envelope) -> &'static str {
     Kind::of_payload_type(&envelope.payload_type).map_or("unknown", Kind::name)
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, RwLock};
 
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{CharterState, Entity, KeyState, Stored as _};
+use programme::entity::{CharterState, Entity, Stored as _};
 use records::governance::{Act, Proposal};
 use records::{Basis, Body, Payload, Record, Verified};
 use signing::digest::Digest;
@@ -242,7 +242,7 @@ async fn enrolled(shared: &Shared, records: &[Record]) -> Result<HashMap<KeyId, 
     let keys: HashSet<Key> = records.iter().map(|record| Key::PublicKey(record.envelope().key_id)).collect();
     let loaded = shared.storage.load(keys.into_iter().collect()).await?;
     let known = loaded.into_iter().filter_map(|(_, entity)| match entity {
-        Some(Entity::PublicKey(KeyState { public, .. })) => Some((public.id(), public)),
+        Some(Entity::PublicKey(state)) => Some((state.public.id(), state.public)),
         _ => None,
     });
     Ok(known.collect())
