@@ -120,6 +120,6 @@ fn with(text: &str, from: &str, to: &str) -> String {
 }
 
 /// The opening of a bank account in dollars: valid, and of no consequence to anything else.
-fn bank(name: &str) -> Body {
+pub(crate) fn bank(name: &str) -> Body {
     Body::BankOpening(records::assets::BankOpening { bank: id(name), currency: id("USD") })
 }

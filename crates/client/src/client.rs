@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// Reads a document as it comes, however long it is.
-    pub fn open_document(&self, path: &str) -> Result<Box<dyn std::io::Read>, Error> {
+    pub fn open_document(&self, path: &str) -> Result<Box<dyn std::io::Read + Send>, Error> {
         self.connection.open(path, &self.key)
     }
 
@@ -265,7 +265,8 @@ impl Client {
         })
     }
 
-    pub(crate) fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
+    /// The proof that the log of `from` records begins that of `to` records, which the caller verifies.
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
         let proof: Proof = self.get(&format!("/v1/proofs/consistency?from={from}&to={to}"))?;
         Ok(proof.hashes)
     }

@@ -49,7 +49,7 @@ pub struct Response {
     /// By how many seconds the answer is behind the ledger, where the service says so.
     pub behind_s: u64,
     /// The body.
-    pub body: Box<dyn Read>,
+    pub body: Box<dyn Read + Send>,
 }
 
 /// Why there is no answer.
@@ -73,6 +73,15 @@ pub struct Http(ureq::Agent);
 impl Http {
     /// A transport without connections yet.
     pub fn new() -> Http {
+        Http::of(None)
+    }
+
+    /// The same for answers that come whole within a time.
+    pub fn within(limit: Duration) -> Http {
+        Http::of(Some(limit))
+    }
+
+    fn of(limit: Option<Duration>) -> Http {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -82,7 +91,8 @@ impl Http {
             .user_agent(concat!("safeconduct/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_send_body(Some(Duration::from_secs(60)))
-            .timeout_recv_response(Some(Duration::from_secs(90)))
+            .timeout_recv_response(limit.or(Some(Duration::from_secs(90))))
+            .timeout_global(limit)
             .build();
         Http(config.new_agent())
     }
@@ -187,7 +197,7 @@ impl Connection {
     }
 
     /// Reads a document as it comes, signed by `key`, however long it is.
-    pub fn open(&self, path: &str, key: &SecretKey) -> Result<Box<dyn Read>, Error> {
+    pub fn open(&self, path: &str, key: &SecretKey) -> Result<Box<dyn Read + Send>, Error> {
         Ok(self.read(path, Some(key))?.body)
     }
 

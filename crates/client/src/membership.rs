@@ -13,6 +13,7 @@ use signing::keys::{KeyId, PublicKey, SecretKey};
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::home::{FOUNDING, Home, IDENTITY, LEDGER};
+use crate::receipt::Receipt;
 
 /// Whose home it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +102,13 @@ impl Ledger {
         let named = note.split('\n').next().unwrap_or_default();
         let earlier = self.earlier.iter().find(|earlier| earlier.origin.as_str() == named);
         earlier.map_or(&self.origin, |earlier| &earlier.origin).as_str()
+    }
+
+    /// Whether a receipt is of a record that is lost: the log was reopened before it, under another origin.
+    pub fn has_lost(&self, receipt: &Receipt) -> bool {
+        let origin = receipt.checkpoint.split('\n').next().unwrap_or_default();
+        let earlier = self.earlier.iter().find(|earlier| earlier.origin.as_str() == origin);
+        earlier.is_some_and(|earlier| receipt.position >= earlier.size)
     }
 
     /// Whether a note is under an origin that the log had before.

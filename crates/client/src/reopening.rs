@@ -135,31 +135,16 @@ pub fn founding(home: &Home, ledger: &Ledger) -> Result<Founding, Error> {
 }
 
 impl Client {
-    /// Follows a reopening from now on, if it accounts for the head that this machine kept.
-    pub fn follow_reopening(&self, receipts: &[Receipt]) -> Result<Followed, Error> {
+    /// Follows a reopening from now on, if it accounts for the head that this machine kept, and for further heads of the
+    /// present origin that are known here.
+    pub fn follow_reopening(&self, receipts: &[Receipt], further: &[Checkpoint]) -> Result<Followed, Error> {
         let _lock = self.home().lock()?;
         let ledger = self.ledger();
         let reopening = Reopening::verify(receipts, ledger, &founding(self.home(), ledger)?)?;
         let kept = self.kept()?;
-        let (held, cited) = (&kept.checkpoint, &reopening.cited);
-        let unaccounted = |reason: &str| Err(Error::Reopening(reason.to_owned()));
-        if held.size <= reopening.continued.size.0 {
-            let (size, head) = (held.size, &reopening.head);
-            let proof = self.consistency(size, head.size)?;
-            if verify_consistency(size, held.root, head.size, head.root, &proof).is_err() {
-                return unaccounted(
-                    "the new log does not begin with what this machine verified: the ledger was forked. Do not sign \
-                     anything, and tell the auditors",
-                );
-            }
-        } else if held.size > cited.size || (held.size == cited.size && held.root != cited.root) {
-            return unaccounted(&format!(
-                "this machine keeps a head of size {}, which is newer than, or another than, the one of size {} that the \
-                 custodians cite: give them {}, so that they know of it, and do not sign anything",
-                held.size,
-                cited.size,
-                self.home().path(CHECKPOINT).display()
-            ));
+        let held = &kept.checkpoint;
+        for head in [held].into_iter().chain(further) {
+            self.account_for(head, &reopening)?;
         }
         let lost = lost(self.home(), ledger, reopening.continued.size.0)?;
         if let Some(note) = &kept.note {
@@ -176,6 +161,32 @@ impl Client {
         self.home().write_json(LEDGER, &Ledger { earlier, origin, ..ledger.clone() })?;
         self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
         Ok(Followed { kept: held.size, reopening, lost })
+    }
+
+    /// Refuses a reopening under which a head neither begins the new log nor is one that the custodians know of.
+    fn account_for(&self, held: &Checkpoint, reopening: &Reopening) -> Result<(), Error> {
+        let (cited, unaccounted) =
+            (&reopening.cited, |reason: &str| Err(Error::Reopening(reason.to_owned())));
+        if held.size <= reopening.continued.size.0 {
+            let (size, head) = (held.size, &reopening.head);
+            let proof = self.consistency(size, head.size)?;
+            if verify_consistency(size, held.root, head.size, head.root, &proof).is_err() {
+                return unaccounted(
+                    "the new log does not begin with what this machine verified: the ledger was forked. Do not sign \
+                     anything, and tell the auditors",
+                );
+            }
+        } else if held.size > cited.size || (held.size == cited.size && held.root != cited.root) {
+            return unaccounted(&format!(
+                "this machine keeps a head of size {}, which is newer than, or another than, the one of size {} that the \
+                 custodians cite: give them {}, or what a witness here cosigned, so that they know of it, and do not sign \
+                 anything",
+                held.size,
+                cited.size,
+                self.home().path(CHECKPOINT).display()
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use records::governance::{Act, Founding};
 use records::witnessing::Witnessing;
 use records::{Body, Payload};
 use translog::checkpoint::Checkpoint;
+use translog::proof::verify_consistency;
 
 use crate::client::Client;
 use crate::error::Error;
@@ -38,20 +39,38 @@ pub struct Refreshed {
     pub refreshed: usize,
     /// Receipts of records that no cosigned checkpoint covers yet.
     pub waiting: usize,
+    /// Receipts of records that are lost, since the log was reopened before them; they stay as they are.
+    pub lost: usize,
 }
 
 impl Demanded {
     /// What a founding record demands.
-    pub fn of_founding(founding: &Founding) -> Demanded {
-        Demanded { witnessing: founding.body.policy.witnessing.clone(), position: 0 }
+    pub fn of_founding(founding: &Founding) -> Result<Demanded, Error> {
+        let witnessing = founding.body.policy.witnessing.clone();
+        Demanded { witnessing, position: 0 }.checked(founding)
     }
 
-    /// What a later policy demands: receipts of the proposal and the concurrences of a quorum, in the order of the log.
+    /// Refuses what the rules would have refused, since nobody may have replayed the log here.
+    fn checked(self, founding: &Founding) -> Result<Demanded, Error> {
+        let ours = [&founding.body.record_key, &founding.body.checkpoint_key];
+        match self.witnessing.as_ref().and_then(|witnessing| witnessing.problem(ours)) {
+            Some(problem) => {
+                Err(Error::Witnesses(format!("the policy is none that the rules take: {problem}")))
+            }
+            None => Ok(self),
+        }
+    }
+
+    /// What a later policy demands: receipts of the proposal and the concurrences of a quorum, in the order of the log. It
+    /// stands where the last of them stands that the quorum needed.
     pub fn of_act(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Demanded, Error> {
         let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
-        let mut custodians = BTreeSet::new();
+        let (mut custodians, quorum) = (BTreeSet::new(), founding.body.quorum.0);
         let (mut proposal, mut position, mut demanded) = (None, 0, None);
         for receipt in receipts {
+            if ledger.has_lost(receipt) {
+                return Err(wrong("a record in it is lost, since the log was reopened before it"));
+            }
             let proven = receipt
                 .verify(ledger.origin_at(&receipt.checkpoint), &ledger.checkpoint_key)
                 .map_err(|error| wrong(&error.to_string()))?;
@@ -76,12 +95,12 @@ impl Demanded {
             if header.ledger != ledger.ledger {
                 return Err(wrong("a record in it is of another ledger"));
             }
-            if has_signed(founding, header, &receipt.envelope) {
+            let has_quorum = custodians.len() as u64 >= quorum;
+            if !has_quorum && has_signed(founding, header, &receipt.envelope) {
                 custodians.insert(header.signer.clone());
+                position = position.max(receipt.position.0);
             }
-            position = position.max(receipt.position.0);
         }
-        let quorum = founding.body.quorum.0;
         if (custodians.len() as u64) < quorum {
             return Err(wrong(&format!(
                 "it is signed with {} of the custodians' keys that the founding record names, and takes {quorum}",
@@ -89,15 +108,18 @@ impl Demanded {
             )));
         }
         let witnessing = demanded.ok_or_else(|| wrong("there is no receipt"))?;
-        Ok(Demanded { witnessing, position })
+        Demanded { witnessing, position }.checked(founding)
     }
 
     /// What is demanded in a home.
     pub fn read(home: &Home, ledger: &Ledger) -> Result<Demanded, Error> {
         let founding = founding(home, ledger)?;
         match home.read_json::<Vec<Receipt>>(WITNESSING)? {
-            Some(act) => Demanded::of_act(&act, ledger, &founding),
-            None => Ok(Demanded::of_founding(&founding)),
+            // An act that is lost demands nothing any more.
+            Some(act) if !act.iter().any(|receipt| ledger.has_lost(receipt)) => {
+                Demanded::of_act(&act, ledger, &founding)
+            }
+            _ => Demanded::of_founding(&founding),
         }
     }
 
@@ -120,6 +142,10 @@ impl Client {
                 known.position, demanded.position
             )));
         }
+        // They have to be of the log that this machine knows.
+        for receipt in receipts {
+            self.follow_any(&receipt.checkpoint)?;
+        }
         self.home().write_json(WITNESSING, &receipts)?;
         Ok(demanded)
     }
@@ -128,13 +154,7 @@ impl Client {
     pub fn cosigned(&self) -> Result<(Checkpoint, String), Error> {
         let demanded = Demanded::read(self.home(), self.ledger())?;
         let note = self.get_note("/v1/checkpoint/cosigned")?;
-        let ledger = self.ledger();
-        let checkpoint = Checkpoint::parse_and_verify(&note, ledger.origin_at(&note), &ledger.checkpoint_key)
-            .map_err(|error| Error::Witnesses(error.to_string()))?;
-        if checkpoint.origin == ledger.origin.as_str() {
-            // It has to be of the log that this machine knows.
-            self.follow_answer(&note)?;
-        }
+        let checkpoint = self.follow_any(&note)?;
         match demanded.is_met_by(&note) {
             Ok(true) => Ok((checkpoint, note)),
             Ok(false) => Err(Error::Witnesses(
@@ -146,16 +166,46 @@ impl Client {
         }
     }
 
+    /// The checkpoint in a note, which has to be of the log that this machine knows: under the present origin, or an earlier one
+    /// and not lost since.
+    fn follow_any(&self, note: &str) -> Result<Checkpoint, Error> {
+        let ledger = self.ledger();
+        let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
+        let origin = ledger.origin_at(note);
+        let checkpoint = Checkpoint::parse_and_verify(note, origin, &ledger.checkpoint_key)
+            .map_err(|error| wrong(&error.to_string()))?;
+        let Some(earlier) = ledger.earlier.iter().find(|earlier| earlier.origin.as_str() == origin) else {
+            self.follow_answer(note)?;
+            return Ok(checkpoint);
+        };
+        if checkpoint.size > earlier.size.0 {
+            return Err(wrong(
+                "the checkpoint covers records that are lost, since the log was reopened before them",
+            ));
+        }
+        let kept = self.kept()?.checkpoint;
+        if checkpoint.size <= kept.size {
+            let proof = self.consistency(checkpoint.size, kept.size)?;
+            verify_consistency(checkpoint.size, checkpoint.root, kept.size, kept.root, &proof)
+                .map_err(|_| wrong("the checkpoint is not of the log that this machine verified"))?;
+        }
+        Ok(checkpoint)
+    }
+
     /// Brings the home's receipts under the latest cosigned checkpoint, as far as it covers them.
     pub fn refresh_receipts(&self) -> Result<Refreshed, Error> {
         let ledger = self.ledger();
         let demanded = Demanded::read(self.home(), ledger)?;
         let (checkpoint, note) = self.cosigned()?;
-        let (mut refreshed, mut waiting) = (0, 0);
+        let (mut refreshed, mut waiting, mut lost) = (0, 0, 0);
         for name in self.home().list(RECEIPTS)? {
             let path = format!("{RECEIPTS}/{name}");
             let Some(receipt) = self.home().read_json::<Receipt>(&path)? else { continue };
             if demanded.is_met_by(&receipt.checkpoint).is_ok_and(|is_met| is_met) {
+                continue;
+            }
+            if ledger.has_lost(&receipt) {
+                lost += 1;
                 continue;
             }
             let (position, size) = (receipt.position.0, checkpoint.size);
@@ -171,6 +221,6 @@ impl Client {
             self.home().write_many([(path, json(&new)?)])?;
             refreshed += 1;
         }
-        Ok(Refreshed { size: checkpoint.size, refreshed, waiting })
+        Ok(Refreshed { size: checkpoint.size, refreshed, waiting, lost })
     }
 }

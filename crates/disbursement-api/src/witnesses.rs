@@ -1,22 +1,26 @@
 //! Cosignatures: the process that publishes asks the policy's witnesses for them (C2SP tlog-witness).
 //!
-//! Nothing waits for it: a checkpoint is stored and answered before any witness hears of it. One round asks all witnesses
-//! to cosign the latest checkpoint; as soon as there are as many cosignatures as policy demands, the note is stored
-//! with them, and again with each that comes later. A witness that is away or refuses is reported, in the log and in
-//! the metrics, and asked again in the next round.
+//! Nothing waits for it: a checkpoint is stored and answered before any witness hears of it. All witnesses are asked to cosign
+//! one checkpoint, the target, each by a task of its own. As soon as there are as many cosignatures as policy demands, the
+//! note is stored with them, and the target moves on to the latest checkpoint; what a slower witness answers later is still
+//! added to the note that it was asked about. Until then the target stays, since cosignatures of different checkpoints do
+//! not add up. A witness that is away or refuses is reported, in the log and in the metrics, and asked again.
 //!
-//! What carries the requests is given by whoever starts this, so that no client of HTTP is known here.
+//! What carries the requests is given by whoever starts this, so that no client of HTTP is known here. Each request has a
+//! thread of its own: one that hangs takes nothing away from the service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use programme::Key;
 use programme::entity::PolicyState;
 use records::witnessing::{Witness, Witnessing};
+use store::log::SignedHead;
 use store::pool::Databases;
 use store::queries::lists;
 use store::{StoreError, hashes, log};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use translog::cosignature::with_answer;
@@ -24,18 +28,18 @@ use translog::witness::AddCheckpoint;
 
 use crate::pipeline::Pipeline;
 
-/// The least time from one round to the next.
+/// The least time from one target to the next.
 const ROUND: Duration = Duration::from_secs(1);
-/// A round in which some witness did not cosign is repeated after this, although there is no newer checkpoint.
+/// Who did not cosign is asked again after this, and policy is looked at again.
 const AGAIN: Duration = Duration::from_secs(15);
-/// A round ends at the latest after this, whoever has not answered: a witness that replays a long log takes its time.
-const LONGEST: Duration = Duration::from_secs(60);
-/// How long a round waits for the others once there are enough.
-const FURTHER: Duration = Duration::from_secs(2);
+/// A target that has not got enough cosignatures is given up after this, for a later one.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Of how many targets the notes are remembered, for what slow witnesses answer.
+const NOTES_MAX: usize = 16;
 
 /// What a witness answered: the status and the body.
 pub type Answered = (u16, String);
-/// Posts a text to a URL. It may block.
+/// Posts a text to a URL. It may block, for a bounded time.
 pub type Post = Arc<dyn Fn(&str, String) -> Result<Answered, String> + Send + Sync>;
 
 /// The task.
@@ -45,17 +49,13 @@ pub struct Witnesses {
     /// The submission prefixes (C2SP tlog-witness), by the witness's name.
     addresses: BTreeMap<String, String>,
     post: Post,
-    /// By the witness's name.
-    known: BTreeMap<String, Known>,
 }
 
-/// What is known of a witness.
-#[derive(Clone, Default)]
-struct Known {
-    /// The size that it cosigned last.
-    size: u64,
-    /// Why it did not cosign, the last time.
-    trouble: Option<String>,
+/// What a witness said about a checkpoint.
+struct Said {
+    witness: Witness,
+    head: SignedHead,
+    answer: Result<String, String>,
 }
 
 impl Witnesses {
@@ -66,165 +66,220 @@ impl Witnesses {
         addresses: BTreeMap<String, String>,
         post: Post,
     ) -> Witnesses {
-        Witnesses { pipeline, databases, addresses, post, known: BTreeMap::new() }
+        Witnesses { pipeline, databases, addresses, post }
     }
 
     /// Asks for ever.
-    pub async fn run(mut self) {
-        let (mut asked, mut is_complete) = (0, true);
+    pub async fn run(self) {
         loop {
-            let newer = self.pipeline.newer_checkpoint(asked);
-            let head = match tokio::time::timeout(AGAIN, newer).await {
-                Ok(Some(head)) => Some(head),
-                Ok(None) => return,
-                Err(_) => self.pipeline.checkpoint().filter(|_| !is_complete),
+            let found = match self.pipeline.is_publisher() {
+                true => self.witnessing().await,
+                false => Ok(None),
             };
-            if let Some(head) = head.filter(|_| self.pipeline.is_publisher()) {
-                asked = head.size;
-                is_complete = self.round(&head).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "no witness was asked");
-                    false
-                });
+            match found {
+                Ok(Some(witnessing)) => self.gather(&witnessing).await,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "no witness was asked"),
             }
             tokio::time::sleep(ROUND).await;
         }
     }
 
-    /// Asks every witness once. Whether all have cosigned.
-    async fn round(&mut self, head: &log::SignedHead) -> Result<bool, StoreError> {
-        let policy = {
-            let client = self.databases.read().await?;
-            lists::entity::<PolicyState>(&client, &Key::Policy).await?
-        };
+    /// What policy demands now.
+    async fn witnessing(&self) -> Result<Option<Witnessing>, StoreError> {
+        let client = self.databases.read().await?;
+        let policy = lists::entity::<PolicyState>(&client, &Key::Policy).await?;
         let now = self.pipeline.now();
-        let Some(witnessing) = policy.and_then(|policy| policy.at(now).policy.witnessing.clone()) else {
-            return Ok(true);
-        };
+        Ok(policy.and_then(|policy| policy.at(now).policy.witnessing.clone()))
+    }
+
+    /// Gathers cosignatures of these witnesses, until policy names others or this process publishes no more.
+    async fn gather(&self, witnessing: &Witnessing) {
+        let (target, targets) = watch::channel(None::<SignedHead>);
+        let (say, mut said) = mpsc::channel(witnessing.witnesses.len().max(1));
+        // They end with this.
         let mut asking = JoinSet::new();
         for witness in &witnessing.witnesses {
-            let name = witness.name.as_str();
-            let Some(address) = self.addresses.get(name) else {
-                self.report(name, Err("its address is not known: serve --witness NAME=URL".to_owned()));
-                continue;
-            };
-            let known = self.known.get(name).map_or(0, |known| known.size);
             let ask = Ask {
                 databases: self.databases.clone(),
-                url: format!("{address}/add-checkpoint"),
+                url: self.addresses.get(witness.name.as_str()).map(|url| format!("{url}/add-checkpoint")),
                 post: Arc::clone(&self.post),
-                head: head.clone(),
                 witness: witness.clone(),
             };
-            asking.spawn(async move { (ask.witness.name.to_string(), ask.ask(known).await) });
+            asking.spawn(ask.run(targets.clone(), say.clone()));
         }
-        let mut note = head.note.clone();
-        let (mut cosigned, mut is_enough) = (0, false);
-        let mut until = Instant::now() + LONGEST;
-        while let Ok(Some(answered)) = tokio::time::timeout_at(until, asking.join_next()).await {
-            let Ok((name, answer)) = answered else { continue };
-            let witness = witnessing.witnesses.iter().find(|witness| witness.name.as_str() == name);
-            let Some(witness) = witness else { continue };
-            let answer = answer.and_then(|lines| {
-                with_answer(&note, &lines, &name, &witness.key).map_err(|error| error.to_string())
-            });
-            match answer {
-                Ok(cosigned_note) => {
-                    note = cosigned_note;
-                    cosigned += 1;
-                    self.report(&name, Ok(head.size));
+        let mut gathered = Gathered::default();
+        let (mut size, mut since, mut is_done) = (0, Instant::now(), true);
+        let mut again = tokio::time::interval_at(Instant::now() + AGAIN, AGAIN);
+        loop {
+            let newer = async {
+                if !is_done {
+                    tokio::time::sleep_until(since + LONGEST).await;
                 }
-                Err(reason) => {
-                    self.report(&name, Err(reason));
-                    continue;
+                tokio::time::sleep_until(since + ROUND).await;
+                self.pipeline.newer_checkpoint(size).await
+            };
+            tokio::select! {
+                said = said.recv() => {
+                    let Some(said) = said else { return };
+                    let is_target = said.head.size == size;
+                    let is_enough = self.take(&mut gathered, witnessing, said).await;
+                    is_done |= is_target && is_enough;
                 }
-            }
-            if !is_sufficient(&witnessing, &note) {
-                continue;
-            }
-            log::store_cosigned(&*self.databases.service().await?, head.size, &note).await?;
-            self.pipeline.metrics().cosigned(head.size);
-            if !is_enough {
-                is_enough = true;
-                until = until.min(Instant::now() + FURTHER);
+                newer = newer => {
+                    let Some(head) = newer else { return };
+                    (size, since, is_done) = (head.size, Instant::now(), false);
+                    target.send_replace(Some(head));
+                }
+                _ = again.tick() => {
+                    let is_same = match self.witnessing().await {
+                        Ok(now) => now.as_ref() == Some(witnessing),
+                        Err(_) => true,
+                    };
+                    if !is_same || !self.pipeline.is_publisher() {
+                        return;
+                    }
+                    // Who has cosigned it does not ask again.
+                    target.send_modify(|_| {});
+                }
             }
         }
-        Ok(cosigned == witnessing.witnesses.len())
     }
 
-    /// Remembers how a witness answered, and says what is new about it.
-    fn report(&mut self, name: &str, answer: Result<u64, String>) {
-        let known = self.known.entry(name.to_owned()).or_default();
-        match answer {
-            Ok(size) => {
-                if known.trouble.take().is_some() {
-                    tracing::info!(witness = name, "the witness cosigns again");
-                }
-                known.size = size;
-                self.pipeline.metrics().cosigned_by(name, size);
-            }
-            Err(reason) if known.trouble.as_ref() == Some(&reason) => {}
+    /// Takes what a witness said. Whether its checkpoint has as many cosignatures as are demanded now.
+    async fn take(&self, gathered: &mut Gathered, witnessing: &Witnessing, said: Said) -> bool {
+        let Said { witness, head, answer } = said;
+        let name = witness.name.as_str();
+        let note = gathered.note(&head);
+        let cosigned = answer.and_then(|lines| {
+            with_answer(note, &lines, name, &witness.key).map_err(|error| error.to_string())
+        });
+        match cosigned {
+            Ok(cosigned) => *note = cosigned,
             Err(reason) => {
-                tracing::warn!(witness = name, reason, "a witness did not cosign");
-                known.trouble = Some(reason);
+                if gathered.trouble.get(name) != Some(&reason) {
+                    tracing::warn!(witness = name, reason, "a witness did not cosign");
+                    gathered.trouble.insert(name.to_owned(), reason);
+                }
+                return false;
+            }
+        }
+        if gathered.trouble.remove(name).is_some() {
+            tracing::info!(witness = name, "the witness cosigns again");
+        }
+        self.pipeline.metrics().cosigned_by(name, head.size);
+        let note = gathered.note(&head);
+        if !witnessing.cosigned_by(note).is_ok_and(|by| witnessing.suffices(&by)) {
+            return false;
+        }
+        let stored = async { log::store_cosigned(&*self.databases.service().await?, head.size, note).await };
+        match stored.await {
+            Ok(()) => {
+                self.pipeline.metrics().cosigned(head.size);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a cosigned checkpoint was not stored");
+                false
             }
         }
     }
 }
 
-/// Whether a note has as many cosignatures as the policy demands.
-fn is_sufficient(witnessing: &Witnessing, note: &str) -> bool {
-    witnessing.cosigned_by(note).is_ok_and(|by| witnessing.suffices(&by))
+/// What came in.
+#[derive(Default)]
+struct Gathered {
+    /// Notes with their cosignatures so far, by size.
+    notes: BTreeMap<u64, String>,
+    /// Why a witness did not cosign, the last time.
+    trouble: BTreeMap<String, String>,
 }
 
-/// A question to one witness.
+impl Gathered {
+    fn note(&mut self, head: &SignedHead) -> &mut String {
+        while self.notes.len() > NOTES_MAX {
+            self.notes.pop_first();
+        }
+        let note = self.notes.entry(head.size).or_insert_with(|| head.note.clone());
+        // Another database took over, which has something else at this size.
+        if !note.starts_with(&head.note) {
+            note.clone_from(&head.note);
+        }
+        note
+    }
+}
+
+/// What asks one witness.
 struct Ask {
     databases: Databases,
-    url: String,
+    /// Where it answers, if that is known.
+    url: Option<String>,
     post: Post,
-    head: log::SignedHead,
     witness: Witness,
 }
 
 impl Ask {
-    /// The signature lines by which the witness cosigned. It cosigned a checkpoint of size `old` last, as far as is known; if it
-    /// says otherwise it is asked once more.
-    async fn ask(&self, old: u64) -> Result<String, String> {
-        let size = self.head.size;
-        let (status, body) = self.add_checkpoint(old.min(size)).await?;
-        match status {
-            200 => Ok(body),
-            409 => {
-                let says: Option<u64> = body.strip_suffix('\n').and_then(|text| text.parse().ok());
-                match says {
-                    Some(says) if says < size || (says == size && old < size) => {
-                        match self.add_checkpoint(says).await? {
-                            (200, lines) => Ok(lines),
-                            (status, body) => Err(refused(status, &body)),
-                        }
-                    }
-                    Some(says) if says > size => {
-                        Err(format!("it has cosigned {says} records already, more than there are"))
-                    }
-                    _ => Err(format!("it has cosigned another root of size {size}")),
-                }
+    /// Asks for each target, and again for the same one as long as it is not cosigned.
+    async fn run(self, mut targets: watch::Receiver<Option<SignedHead>>, say: mpsc::Sender<Said>) {
+        let (mut old, mut cosigned) = (0, BTreeSet::new());
+        while targets.changed().await.is_ok() {
+            let Some(head) = targets.borrow_and_update().clone() else { continue };
+            if cosigned.contains(&head.note) {
+                continue;
             }
-            status => Err(refused(status, &body)),
+            let answer = self.ask(&head, old).await;
+            if answer.is_ok() {
+                old = head.size;
+                cosigned = BTreeSet::from([head.note.clone()]);
+            }
+            if say.send(Said { witness: self.witness.clone(), head, answer }).await.is_err() {
+                return;
+            }
         }
     }
 
-    async fn add_checkpoint(&self, old: u64) -> Result<Answered, String> {
+    /// The signature lines by which the witness cosigned. It cosigned a checkpoint of size `old` last, as far as is known; if it
+    /// says otherwise it is asked once more.
+    async fn ask(&self, head: &SignedHead, old: u64) -> Result<String, String> {
+        let size = head.size;
+        let (status, body) = self.add_checkpoint(head, old.min(size)).await?;
+        if status == 200 {
+            return Ok(body);
+        }
+        let says: Option<u64> = body.strip_suffix('\n').and_then(|text| text.parse().ok());
+        match (status, says) {
+            (409, Some(says)) if says < size || (says == size && old < size) => {
+                match self.add_checkpoint(head, says).await? {
+                    (200, lines) => Ok(lines),
+                    (409, _) => Err(format!("it has cosigned another root of size {says}")),
+                    (status, body) => Err(refused(status, &body)),
+                }
+            }
+            (409, Some(says)) if says > size => {
+                Err(format!("it has cosigned {says} records already, more than there are"))
+            }
+            (409, _) => Err(format!("it has cosigned another root of size {size}")),
+            (status, _) => Err(refused(status, &body)),
+        }
+    }
+
+    async fn add_checkpoint(&self, head: &SignedHead, old: u64) -> Result<Answered, String> {
+        let url = self.url.clone().ok_or("its address is not known: serve --witness NAME=URL")?;
         let proof = match old {
             0 => vec![],
             old => {
                 let client = self.databases.read().await.map_err(|error| error.to_string())?;
-                let proof = hashes::consistency_proof(&client, old, self.head.size).await;
+                let proof = hashes::consistency_proof(&client, old, head.size).await;
                 proof.map_err(|error| error.to_string())?
             }
         };
-        let body = AddCheckpoint { old, proof, note: self.head.note.clone() }.encode();
-        let (post, url) = (Arc::clone(&self.post), self.url.clone());
-        let answered = tokio::task::spawn_blocking(move || post(&url, body)).await;
-        answered.map_err(|error| error.to_string())?
+        let body = AddCheckpoint { old, proof, note: head.note.clone() }.encode();
+        let (answer, answered) = oneshot::channel();
+        let post = Arc::clone(&self.post);
+        // Whoever asked may be gone when it is answered.
+        let asking = move || drop(answer.send(post(&url, body)));
+        std::thread::Builder::new().spawn(asking).map_err(|error| error.to_string())?;
+        answered.await.map_err(|_| "the request failed".to_owned())?
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use ledger::id::PrincipalId;
 use records::governance::{Act, Charter, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
-use records::witnessing::{Statement, Witnessing};
 use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -154,31 +153,8 @@ fn policy_problem(policy: &Policy, charter: &Charter) -> Option<&'static str> {
     if policy.basis_age_s.0 == 0 || policy.expiry_max_s.0 == 0 || policy.gap_s.0 == 0 {
         return Some("basis_age_s, expiry_max_s and gap_s must be above zero");
     }
-    policy.witnessing.as_ref().and_then(|witnessing| witnessing_problem(witnessing, charter))
-}
-
-/// What is wrong with the witnesses, if anything is.
-fn witnessing_problem(witnessing: &Witnessing, charter: &Charter) -> Option<&'static str> {
-    let Witnessing { replays, threshold, witnesses } = witnessing;
-    if !witnesses.windows(2).all(|pair| pair[0].name.as_str() < pair[1].name.as_str()) {
-        return Some("list each witness once, sorted by name");
-    }
-    let ours = [charter.record_key.id(), charter.checkpoint_key.id()];
-    let keys: BTreeSet<KeyId> =
-        witnesses.iter().map(|witness| witness.key.id()).filter(|key| !ours.contains(key)).collect();
-    if keys.len() != witnesses.len() {
-        return Some("every witness needs a key of its own, not one of the ledger's");
-    }
-    if threshold.0 == 0 || threshold.0 > witnesses.len() as u64 {
-        return Some(
-            "the threshold of witnesses is at least 1 and not more than there are; leave witnessing out to demand none",
-        );
-    }
-    let replaying = witnesses.iter().filter(|witness| witness.statement == Statement::Replayed).count();
-    if replays.0 > replaying as u64 {
-        return Some("more replays are demanded than there are witnesses who replay");
-    }
-    None
+    let ours = [&charter.record_key, &charter.checkpoint_key];
+    policy.witnessing.as_ref().and_then(|witnessing| witnessing.problem(ours))
 }
 
 /// A custodian's acceptance of the founding.

@@ -1,7 +1,9 @@
 //! Witnesses: who cosigns checkpoints (C2SP `tlog-cosignature`), and what a verifier demands of them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
-use signing::keys::PublicKey;
+use signing::keys::{KeyId, PublicKey};
 use translog::cosignature::{CosignatureError, cosigned_at};
 
 use crate::scalar::{Integer, Token};
@@ -50,6 +52,31 @@ pub struct Cosigned<'a> {
 }
 
 impl Witnessing {
+    /// What is wrong with it beside the ledger's two keys, if anything is. An Ed25519 cosignature does not commit to a name, so
+    /// a key stands for one witness only.
+    pub fn problem(&self, ours: [&PublicKey; 2]) -> Option<&'static str> {
+        let Witnessing { replays, threshold, witnesses } = self;
+        if !witnesses.windows(2).all(|pair| pair[0].name.as_str() < pair[1].name.as_str()) {
+            return Some("list each witness once, sorted by name");
+        }
+        let ours = ours.map(PublicKey::id);
+        let keys: BTreeSet<KeyId> =
+            witnesses.iter().map(|witness| witness.key.id()).filter(|key| !ours.contains(key)).collect();
+        if keys.len() != witnesses.len() {
+            return Some("every witness needs a key of its own, not one of the ledger's");
+        }
+        if threshold.0 == 0 || threshold.0 > witnesses.len() as u64 {
+            return Some(
+                "the threshold of witnesses is at least 1 and not more than there are; leave witnessing out to demand none",
+            );
+        }
+        let replaying = witnesses.iter().filter(|witness| witness.statement == Statement::Replayed).count();
+        if replays.0 > replaying as u64 {
+            return Some("more replays are demanded than there are witnesses who replay");
+        }
+        None
+    }
+
     /// The witnesses who have cosigned a checkpoint, in the order of their names. Lines by others are left alone.
     pub fn cosigned_by(&self, note: &str) -> Result<Vec<Cosigned<'_>>, CosignatureError> {
         let mut found = Vec::new();

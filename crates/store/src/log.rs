@@ -138,9 +138,11 @@ pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, St
         .transpose()
 }
 
-/// Stores a checkpoint with the cosignatures that it has so far; what was stored of the same size is replaced.
+/// Stores a checkpoint with the cosignatures that it has so far; what was stored of the same size is replaced. It must be the
+/// one that this database has at that size: another may have taken over since it was asked for.
 pub async fn store_cosigned(client: &Client, size: u64, note: &str) -> Result<(), StoreError> {
-    const SQL: &str = "INSERT INTO cosigned (size, note) VALUES ($1, $2) \
+    const SQL: &str = "INSERT INTO cosigned (size, note) \
+        SELECT c.size, $2::text FROM checkpoints c WHERE c.size = $1 AND starts_with($2::text, c.note) \
         ON CONFLICT (size) DO UPDATE SET note = excluded.note";
     client.execute(SQL, &[&signed(size), &note]).await?;
     Ok(())

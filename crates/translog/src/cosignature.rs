@@ -13,8 +13,8 @@ use crate::checkpoint::{
 /// The type of a timestamped Ed25519 cosignature (C2SP signed-note, "Signature types").
 const COSIGNATURE: u8 = 0x04;
 
-/// The most signature lines that a witness answers with and a log takes: ours has one key.
-const LINES_MAX: usize = 8;
+/// The most signature lines that a witness answers with and a log takes: as many as C2SP signed-note has every verifier take.
+const LINES_MAX: usize = 16;
 
 /// Why there is no cosignature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

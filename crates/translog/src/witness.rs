@@ -81,11 +81,6 @@ impl NotCosigned {
             NotCosigned::NotExtended(_) => 422,
         }
     }
-
-    /// Whether the log's own signature speaks against it.
-    pub fn is_evidence(&self) -> bool {
-        matches!(self, NotCosigned::TwoRoots(_) | NotCosigned::NotExtended(_))
-    }
 }
 
 impl AddCheckpoint {

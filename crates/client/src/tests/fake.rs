@@ -1,7 +1,6 @@
 //! A service in memory: a log with its proofs and checkpoints, and the tricks that a dishonest one could try.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -185,7 +184,7 @@ impl Transport for Fake {
             status,
             behind_s: 0,
             retry_after_s: (status == 503).then_some(1),
-            body: Box::new(std::io::Cursor::new(text.into_bytes())) as Box<dyn Read>,
+            body: Box::new(std::io::Cursor::new(text.into_bytes())),
         };
         let path = request.url.strip_prefix(URL).unwrap().to_owned();
         if let Trick::Busy(left) = log.trick {

@@ -14,6 +14,7 @@ pub mod packs;
 pub mod proofs;
 pub mod reads;
 pub mod reopening;
+mod replaying;
 pub mod reports;
 pub mod requests;
 pub mod setup;

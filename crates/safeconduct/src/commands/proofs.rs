@@ -163,7 +163,7 @@ impl ReceiptCommand {
                 let (known, founding) = Ledger::of_founding(&envelope, ledger, "")?;
                 let act = act.iter().map(|file| input::json_file(file)).collect::<Result<Vec<Receipt>>>()?;
                 let demanded = match act.as_slice() {
-                    [] => Demanded::of_founding(&founding),
+                    [] => Demanded::of_founding(&founding)?,
                     act => Demanded::of_act(act, &known, &founding)?,
                 };
                 (known, demanded)
@@ -176,11 +176,7 @@ impl ReceiptCommand {
             }
         };
         let receipt = read_receipt(&path)?;
-        let earlier = known
-            .earlier
-            .iter()
-            .find(|earlier| receipt.checkpoint.starts_with(&format!("{}\n", earlier.origin)));
-        let is_lost = earlier.is_some_and(|earlier| receipt.position >= earlier.size);
+        let is_lost = known.has_lost(&receipt);
         let verified = receipt
             .verify(known.origin_at(&receipt.checkpoint), &known.checkpoint_key)
             .and_then(|proven| Ok((proven, demanded.is_met_by(&receipt.checkpoint)?)));
@@ -256,14 +252,19 @@ fn export(global: &Global, path: &Path, out: &Path) -> Result<ExitCode> {
 }
 
 fn refresh(global: &Global) -> Result<ExitCode> {
-    let Refreshed { size, refreshed, waiting } = global.client()?.refresh_receipts()?;
+    let Refreshed { size, refreshed, waiting, lost } = global.client()?.refresh_receipts()?;
     if global.json {
-        let (refreshed, waiting) = (refreshed.to_string(), waiting.to_string());
-        ui::json(&json!({"refreshed": refreshed, "size": size.to_string(), "waiting": waiting}));
+        let (refreshed, waiting, lost) = (refreshed.to_string(), waiting.to_string(), lost.to_string());
+        ui::json(
+            &json!({"lost": lost, "refreshed": refreshed, "size": size.to_string(), "waiting": waiting}),
+        );
     } else {
         ui::line(format!("{refreshed} receipts are under the cosigned checkpoint of size {size} now."));
         if waiting > 0 {
             ui::line(format!("{waiting} are of later records: run this again when witnesses have cosigned."));
+        }
+        if lost > 0 {
+            ui::line(format!("{lost} are of records that are LOST: the log was reopened before them."));
         }
     }
     Ok(ExitCode::SUCCESS)

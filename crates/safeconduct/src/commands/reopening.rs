@@ -17,6 +17,7 @@ use serde_json::json;
 use signing::dsse::Envelope;
 use translog::checkpoint::Checkpoint;
 
+use super::witness;
 use crate::context::Global;
 use crate::error::{Error, FAILED, Result};
 use crate::recovery::{audit, notes};
@@ -195,7 +196,8 @@ fn sign(
 
 fn accept(global: &Global, client: &Client, file: &Path) -> Result<ExitCode> {
     let receipts: Vec<Receipt> = input::json_file(file)?;
-    let Followed { reopening, kept, lost } = client.follow_reopening(&receipts)?;
+    let Followed { reopening, kept, lost } =
+        client.follow_reopening(&receipts, &witness::cosigned(client.home(), client.ledger())?)?;
     let (from, cited) = (reopening.continued.size.0, reopening.cited.size);
     if global.json {
         ui::json(&json!({

@@ -7,14 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::BufReader;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use auditor::Standing;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -23,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clap::{Args, Subcommand};
 use client::home::{CHECKPOINT, EVIDENCE};
-use client::{Client, Home, Ledger};
+use client::{Home, Ledger};
 use disbursement_api::app;
 use disbursement_api::limits::Limits;
 use records::scalar::{Integer, Token};
@@ -33,10 +31,11 @@ use serde_json::json;
 use signing::digest::Digest;
 use signing::keys::{PublicKey, SecretKey};
 use tokio::net::TcpListener;
-use translog::checkpoint::{Checkpoint, MAX_NOTE_BYTES};
+use translog::checkpoint::{Checkpoint, CheckpointError, MAX_NOTE_BYTES};
 use translog::cosignature::{cosign, verifier_key};
 use translog::witness::{AddCheckpoint, Cosigned, KnownLog, NotCosigned, SIZE_TYPE};
 
+use super::replaying::{NotReplayed, Replayer};
 use crate::context::{self, Global};
 use crate::error::{Error, Result};
 use crate::serve::{listen, stop_signal};
@@ -51,6 +50,10 @@ const KEY: &str = "key.pem";
 const IDENTITY: &str = "identity.json";
 const COSIGNED: &str = "cosigned.json";
 const LOCK: &str = "lock";
+/// What a replaying witness goes on from.
+const REPLAYED: &str = "replayed.ndjson";
+/// How many checkpoints are kept that were not shown to extend the last: anybody can send one with a wrong proof.
+const UNPROVEN_MAX: usize = 64;
 
 /// `safeconduct witness`
 #[derive(Debug, Args)]
@@ -154,15 +157,33 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
 /// What this home has verified, which the first checkpoint must extend.
 fn begin(home: &Home, ledger: &Ledger) -> Result<BTreeMap<String, Kept>> {
     let origin = ledger.origin.to_string();
+    let founding = Kept { note: String::new(), root: ledger.founding_leaf, size: Integer(1) };
     let kept = match home.read_text(CHECKPOINT)? {
-        Some(note) => {
-            let Checkpoint { root, size, .. } =
-                Checkpoint::parse_and_verify(&note, &origin, &ledger.checkpoint_key)?;
-            Kept { note, root, size: Integer(size) }
-        }
-        None => Kept { note: String::new(), root: ledger.founding_leaf, size: Integer(1) },
+        Some(note) => match Checkpoint::parse_and_verify(&note, &origin, &ledger.checkpoint_key) {
+            Ok(Checkpoint { root, size, .. }) => Kept { note, root, size: Integer(size) },
+            // It was about to be replaced when the command that accepted a reopening was cut short.
+            Err(CheckpointError::Origin) if ledger.has_had_origin_of(&note) => founding,
+            Err(error) => return Err(error.into()),
+        },
+        None => founding,
     };
     Ok(BTreeMap::from([(origin, kept)]))
+}
+
+/// What the witnesses of a home cosigned last under the log's present origin: a reopening has to account for it, too.
+pub fn cosigned(home: &Home, ledger: &Ledger) -> Result<Vec<Checkpoint>> {
+    let mut heads = Vec::new();
+    for statement in [Statement::Consistent, Statement::Replayed] {
+        let path = format!("{}/{COSIGNED}", folder(statement));
+        let all = home.read_json::<BTreeMap<String, Kept>>(&path)?.unwrap_or_default();
+        let (origin, size_of) = (ledger.origin.to_string(), |kept: &Kept| kept.size.0);
+        heads.extend(all.get(&origin).map(|kept| Checkpoint {
+            origin: origin.clone(),
+            size: size_of(kept),
+            root: kept.root,
+        }));
+    }
+    Ok(heads)
 }
 
 /// A witness at work.
@@ -174,7 +195,7 @@ struct Witness {
     log: KnownLog,
     cosigned: BTreeMap<String, Kept>,
     /// Where the log is replayed before each cosignature.
-    auditor: Option<Client>,
+    replayer: Option<Replayer>,
     /// Held as long as this runs: two processes could cosign two histories.
     _lock: File,
 }
@@ -184,6 +205,9 @@ fn run(global: &Global, address: SocketAddr, statement: Statement) -> Result<Exi
     let seen = witness.last();
     ui::line(format!("witness        {}", verifier_key(witness.name.as_str(), witness.key.public())));
     ui::line(format!("log            {}, verified up to {} records", witness.log.origin, seen.size));
+    if let Some(replayer) = &witness.replayer {
+        ui::line(format!("replayed       {} records", replayer.size()));
+    }
     let witness = Arc::new(Mutex::new(witness));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -207,9 +231,13 @@ async fn add_checkpoint(State(witness): State<Arc<Mutex<Witness>>>, body: Body) 
     let Ok(text) = text else {
         return (StatusCode::BAD_REQUEST, "the request is not UTF-8\n").into_response();
     };
-    let answer = tokio::task::spawn_blocking(move || {
-        // One after the other: what is compared is what is replaced.
-        witness.lock().unwrap_or_else(PoisonError::into_inner).add(&text)
+    // One after the other: what is compared is what is replaced. While the log is replayed, nobody waits.
+    let answer = tokio::task::spawn_blocking(move || match witness.try_lock() {
+        Ok(mut witness) => witness.add(&text),
+        Err(TryLockError::WouldBlock) => {
+            Err(Refused::Failed("it is at work on another checkpoint".to_owned()))
+        }
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().add(&text),
     });
     match answer.await {
         Ok(Ok(line)) => line.into_response(),
@@ -226,7 +254,7 @@ async fn add_checkpoint(State(witness): State<Arc<Mutex<Witness>>>, body: Body) 
             (StatusCode::UNPROCESSABLE_ENTITY, format!("{reason}\n")).into_response()
         }
         Ok(Err(Refused::Failed(reason))) => {
-            ui::note(format!("safeconduct: {reason}"));
+            ui::note(format!("safeconduct: not cosigned: {reason}"));
             (StatusCode::SERVICE_UNAVAILABLE, "the witness cannot cosign now\n").into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -268,10 +296,12 @@ impl Witness {
                 home.path(&path(COSIGNED)).display()
             )));
         };
-        let origin = ledger.origin.to_string();
-        if !cosigned.contains_key(&origin) {
-            // The log was reopened, which this home has verified and followed.
-            cosigned.extend(begin(&home, &ledger)?);
+        // What the home itself has verified is never forgotten, and after a reopening that it followed there is nothing else.
+        let (origin, begun) = (ledger.origin.to_string(), begin(&home, &ledger)?);
+        for (origin, kept) in begun {
+            if cosigned.get(&origin).is_none_or(|last| last.size < kept.size) {
+                cosigned.insert(origin, kept);
+            }
         }
         let pem = home.read_text(&path(KEY))?.ok_or_else(|| {
             Error::new(format!("{} is missing; restore it from your backup", home.path(&path(KEY)).display()))
@@ -280,12 +310,12 @@ impl Witness {
         if *key.public() != identity.public {
             return Err(Error::new("the witness's key file is not the one that was made here"));
         }
-        let auditor = match statement {
+        let replayer = match statement {
             Statement::Consistent => None,
-            Statement::Replayed => Some(global.client()?),
+            Statement::Replayed => Some(Replayer::open(global.client()?, home.path(&path(REPLAYED)))?),
         };
         let log = KnownLog { origin, key: ledger.checkpoint_key };
-        Ok(Witness { home, folder, name: identity.name, key, log, cosigned, auditor, _lock: lock })
+        Ok(Witness { home, folder, name: identity.name, key, log, cosigned, replayer, _lock: lock })
     }
 
     fn last(&self) -> Cosigned {
@@ -297,21 +327,27 @@ impl Witness {
 
     /// The cosignature of a checkpoint that extends what was cosigned last.
     fn add(&mut self, body: &str) -> std::result::Result<String, Refused> {
-        let failed = |error: client::Error| Refused::Failed(error.to_string());
         let request = AddCheckpoint::parse(body).map_err(Refused::By)?;
         let checkpoint =
             request.judge(std::slice::from_ref(&self.log), |_| self.last()).map_err(|refusal| {
-                if refusal.is_evidence() {
-                    self.alarm(&refusal.to_string(), &request.note);
+                match &refusal {
+                    NotCosigned::TwoRoots(size) => self.alarm(&refusal.to_string(), *size, &request.note),
+                    NotCosigned::NotExtended(_) => self.note_unproven(&refusal.to_string(), &request.note),
+                    _ => {}
                 }
                 Refused::By(refusal)
             })?;
-        if let Some(auditor) = &self.auditor {
-            replay(auditor, &request.note).inspect_err(|refused| {
-                if let Refused::NotReplayed(reason) = refused {
-                    self.alarm(reason, &request.note);
-                }
-            })?;
+        let replayed = match &mut self.replayer {
+            Some(replayer) => replayer.covers(&checkpoint, &request.note),
+            None => Ok(()),
+        };
+        match replayed {
+            Ok(()) => {}
+            Err(NotReplayed::Failed(reason)) => return Err(Refused::Failed(reason)),
+            Err(NotReplayed::Refuted(reason)) => {
+                self.alarm(&reason, checkpoint.size, &request.note);
+                return Err(Refused::NotReplayed(reason));
+            }
         }
         let time = u64::try_from(context::now().unix()).unwrap_or_default();
         let line = cosign(&request.note, self.name.as_str(), &self.key, time)
@@ -320,45 +356,51 @@ impl Witness {
         let Checkpoint { origin, root, size } = checkpoint;
         cosigned.insert(origin, Kept { note: request.note, root, size: Integer(size) });
         // On disk before it leaves.
-        self.home.write_json(&format!("{}/{COSIGNED}", self.folder), &cosigned).map_err(failed)?;
+        self.home
+            .write_json(&format!("{}/{COSIGNED}", self.folder), &cosigned)
+            .map_err(|error| Refused::Failed(error.to_string()))?;
         self.cosigned = cosigned;
         Ok(line)
     }
 
     /// Keeps both notes, and says so.
-    fn alarm(&self, reason: &str, shown: &str) {
-        let at = context::now().unix();
+    fn alarm(&self, reason: &str, size: u64, shown: &str) {
         let kept = self.cosigned.get(&self.log.origin).map_or("", |kept| kept.note.as_str());
         for (what, text) in [("cosigned", kept), ("shown", shown)] {
-            let name = format!("{EVIDENCE}/{at}-{what}.txt");
-            if let Err(error) = self.home.write(&name, text.as_bytes()) {
-                ui::note(format!("safeconduct: {error}"));
-            }
+            self.keep(&format!("{}-{size}-{}-{what}.txt", self.folder, short(shown)), text);
         }
         ui::note(format!(
             "ALARM: {reason}. Both checkpoints are in {}; tell the other auditors",
             self.home.path(EVIDENCE).display()
         ));
     }
-}
 
-/// Replays the log as the service shows it now, and compares it with the checkpoint.
-fn replay(auditor: &Client, note: &str) -> std::result::Result<(), Refused> {
-    let bundle = auditor.open_document("/v1/bundle").map_err(|error| Refused::Failed(error.to_string()))?;
-    let bundle = BufReader::with_capacity(1 << 20, bundle);
-    let report = auditor::verify_against(bundle, auditor.ledger().ledger, &[note.to_owned()])
-        .map_err(|error| Refused::Failed(error.to_string()))?;
-    match (&report.verdict, report.kept.as_slice()) {
-        (auditor::Verdict::Refuted(finding), _) => {
-            Err(Refused::NotReplayed(format!("the replay refutes the log: {finding}")))
+    /// Keeps a note whose proof does not hold. The log may have forked, or somebody sent its checkpoint with a proof of something
+    /// else; who has another checkpoint of that size can tell.
+    fn note_unproven(&self, reason: &str, shown: &str) {
+        let name = format!("{}-unproven-{}.txt", self.folder, short(shown));
+        let unproven = |name: &&String| name.contains("-unproven-");
+        let known = self.home.list(EVIDENCE).unwrap_or_default();
+        if known.contains(&name) || known.iter().filter(unproven).count() >= UNPROVEN_MAX {
+            return;
         }
-        (auditor::Verdict::Verified, [kept]) if kept.standing == Standing::Holds => Ok(()),
-        (auditor::Verdict::Verified, kept) => {
-            let words: Vec<String> = kept.iter().map(ToString::to_string).collect();
-            Err(Refused::NotReplayed(format!(
-                "the replayed log is not the checkpoint's: {}",
-                words.join("; ")
-            )))
+        self.keep(&name, shown);
+        ui::note(format!("safeconduct: {reason}; it is kept in {}", self.home.path(EVIDENCE).display()));
+    }
+
+    /// Keeps a file of evidence, once.
+    fn keep(&self, name: &str, text: &str) {
+        let path = format!("{EVIDENCE}/{name}");
+        if self.home.path(&path).exists() {
+            return;
+        }
+        if let Err(error) = self.home.write(&path, text.as_bytes()) {
+            ui::note(format!("safeconduct: {error}"));
         }
     }
+}
+
+/// A name for a note.
+fn short(note: &str) -> String {
+    Digest::of(note).to_string().chars().take(16).collect()
 }

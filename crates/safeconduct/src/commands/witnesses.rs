@@ -39,12 +39,12 @@ impl WitnessesCommand {
                     let by = cosignatures(demanded.witnessing.as_ref(), &note);
                     if global.json {
                         ui::json(&json!({
-                            "cosigned_by": by_json(&by), "demanded": demanded.witnessing,
+                            "cosigned_by": by_json(&by), "demanded": demanded.witnessing, "origin": checkpoint.origin,
                             "size": checkpoint.size.to_string(),
                         }));
                         return Ok(ExitCode::SUCCESS);
                     }
-                    ui::line(format!("cosigned       {} records", checkpoint.size));
+                    ui::line(format!("cosigned       {} records of {}", checkpoint.size, checkpoint.origin));
                     by.iter().for_each(|by| ui::line(format!("  {by}")));
                 }
                 demanded

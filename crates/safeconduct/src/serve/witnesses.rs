@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::connection::{Http, Request, SendError, Transport as _};
 use disbursement_api::pipeline::Pipeline;
@@ -25,13 +26,16 @@ pub(super) fn address(text: &str) -> Result<(String, String), String> {
     Ok((name.to_string(), connection.url().to_owned()))
 }
 
+/// How long a witness may take: one that replays has to read and verify what came since it was asked last.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Asks the witnesses from now on.
 pub(super) fn gather(
     pipeline: &Pipeline,
     databases: &Databases,
     addresses: &[(String, String)],
 ) -> JoinHandle<()> {
-    let http = Http::new();
+    let http = Http::within(ANSWER_TIMEOUT);
     let post = move |url: &str, body: String| -> Result<Answered, String> {
         let headers = vec![("content-type", "text/plain; charset=utf-8".to_owned())];
         let request = Request { url: url.to_owned(), headers, body: Some(body.into_bytes()) };

@@ -79,7 +79,7 @@ fn an_answer_is_taken_for_what_the_witness_signed() {
     assert_eq!(take(&format!("{other}{line}")), Ok(expected));
     assert_eq!(take(&other), Err(CosignatureError::Answer));
     assert_eq!(take(line.trim_end()), Err(CosignatureError::Answer));
-    assert_eq!(take(&line.repeat(9)), Err(CosignatureError::Answer));
+    assert_eq!(take(&line.repeat(17)), Err(CosignatureError::Answer));
     assert!(take("").is_err() && take("\n").is_err() && take("x\n").is_err());
     let wrong = cosign(&note(43), NAME, &witness(), 7).unwrap();
     assert_eq!(take(&wrong), Err(CosignatureError::BadSignature));
