@@ -395,3 +395,35 @@ fn a_witness_that_hangs_or_refuses_keeps_nobody_up() {
     until("the one that refused to be asked again", || cosigned() == Some((size, 2)));
     task.abort();
 }
+
+/// A group cannot state a later time than that at which somebody has seen it.
+#[test]
+fn an_audit_compares_times_with_those_of_witnesses() {
+    let witness = records::witnessing::Witness {
+        key: key("a").public().clone(),
+        name: id("w/a"),
+        statement: Statement::Replayed,
+    };
+    let witnessing =
+        Witnessing { replays: Integer(1), threshold: Integer(1), witnesses: vec![witness.clone()] };
+    let world = World::with_policy(Policy { witnessing: Some(witnessing), ..policy() });
+    world.ok("dora", bank("g1"));
+    let (bundle, note) = (world.bundle(), world.get("ada", "/v1/checkpoint").text);
+    let (now, skew_s) = (u64::try_from(world.clock.now().unix()).unwrap(), policy().skew_s.0);
+    let audit = |time: u64, key_of: &str| {
+        let line = cosign(&note, "w/a", &key(key_of), time).unwrap();
+        let kept = [format!("{note}{line}")];
+        auditor::verify_against(bundle.as_bytes(), world.ledger, &kept).unwrap()
+    };
+    for (time, is_early) in [(now, false), (now - skew_s, false), (now - skew_s - 1, true), (now + 999, false)] {
+        let report = audit(time, "a");
+        assert!(report.is_verified(), "{report}");
+        assert_eq!(report.accounts_for_kept(), !is_early, "{report}");
+        let said = report.to_string();
+        assert_eq!(said.contains("states the later time"), is_early, "{said}");
+        assert_eq!(said.contains("replayed and cosigned by w/a at"), !is_early, "{said}");
+    }
+    // Somebody else's line is not the witness's.
+    let report = audit(now, "eve");
+    assert!(report.kept[0].cosigned.is_empty() && report.accounts_for_kept());
+}

@@ -281,7 +281,7 @@ impl Audit<'_, '_> {
         if !self.sought.is_empty() && self.sought.contains(&record.digest()) {
             self.found.positions.insert(record.digest(), position);
         }
-        self.kept.pass(&self.frontier);
+        self.kept.pass(&self.frontier, self.replay.state(), self.replay.time());
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
             Payload::Founding(_) => self.check_checkpoint()?,
@@ -325,8 +325,8 @@ impl Audit<'_, '_> {
             return Err(Place::HEADER.wrong("checkpoint_malformed", "no record says whose it must be"));
         };
         self.kept.open(&charter.checkpoint_key);
-        self.kept.recall(self.replay.state());
-        self.kept.pass(&self.frontier);
+        self.kept.recall(self.replay.state(), self.replay.time());
+        self.kept.pass(&self.frontier, self.replay.state(), self.replay.time());
         if !self.is_signed {
             return Ok(());
         }

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use programme::entity::{CharterState, HeadState, Reopening};
+use ledger::time::Timestamp;
+use programme::entity::{CharterState, HeadState, PolicyState, Reopening};
 use programme::{Key, State};
+use records::scalar::Token;
+use records::witnessing::{Cosigned, Statement, Witnessing};
 use serde::Serialize;
 use signing::digest::Digest;
 use signing::keys::PublicKey;
@@ -22,9 +25,23 @@ pub struct KeptHead {
     /// What it says; nothing where it is not one of this ledger's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<CheckedCheckpoint>,
+    /// Who cosigned it, of the witnesses whom policy named at its size, where the log begins with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cosigned: Vec<CosignedBy>,
     /// How the log stands to it.
     #[serde(flatten)]
     pub standing: Standing,
+}
+
+/// A cosignature that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CosignedBy {
+    /// When, by the witness's clock.
+    pub at: Timestamp,
+    /// What it states.
+    pub statement: Statement,
+    /// Whose it is.
+    pub witness: Token,
 }
 
 /// How a log stands to a kept checkpoint.
@@ -75,7 +92,16 @@ impl fmt::Display for KeptHead {
         };
         write!(f, "{origin}, size {size}, root {root}: ")?;
         match &self.standing {
-            Standing::Holds => f.write_str("the log begins with it"),
+            Standing::Holds => {
+                f.write_str("the log begins with it")?;
+                self.cosigned.iter().try_for_each(|CosignedBy { at, statement, witness }| {
+                    let says = match statement {
+                        Statement::Consistent => "cosigned by",
+                        Statement::Replayed => "replayed and cosigned by",
+                    };
+                    write!(f, "; {says} {witness} at {at}")
+                })
+            }
             Standing::Lost { from, cited, origin } => write!(
                 f,
                 "the log was reopened at {from} by a quorum as {origin}, citing head {cited}; records {from} to {} of \
@@ -97,9 +123,19 @@ impl fmt::Display for KeptHead {
 #[derive(Default)]
 pub(crate) struct Kept {
     notes: Vec<String>,
-    heads: Vec<Result<Checkpoint, String>>,
-    /// The root at each size that a kept head has.
-    roots: BTreeMap<u64, Option<Digest>>,
+    heads: Vec<Result<(Checkpoint, String), String>>,
+    /// What the log has at each size that a kept head has.
+    passed: BTreeMap<u64, Option<Passed>>,
+}
+
+/// The log at a size.
+struct Passed {
+    root: Digest,
+    /// The time of the last group, where it was read.
+    time: Option<Timestamp>,
+    /// How far clocks may differ.
+    skew_s: u64,
+    witnessing: Option<Witnessing>,
 }
 
 impl Kept {
@@ -112,38 +148,78 @@ impl Kept {
         for note in self.notes.drain(..) {
             let head = Checkpoint::parse_and_verify_any(&note, key).map_err(|error| error.to_string());
             if let Ok(head) = &head {
-                self.roots.insert(head.size, None);
+                self.passed.insert(head.size, None);
             }
-            self.heads.push(head);
+            self.heads.push(head.map(|head| (head, note)));
         }
     }
 
-    /// The log begins before what is read of it: the roots that its groups have named so far.
-    pub fn recall(&mut self, state: &State) {
-        for (size, root) in &mut self.roots {
-            *root = state.get::<HeadState>(&Key::Head(*size)).map(|head| head.root);
+    /// The log begins before what is read of it: the roots that its groups have named so far, and the witnesses of now.
+    pub fn recall(&mut self, state: &State, now: Option<Timestamp>) {
+        for (size, passed) in &mut self.passed {
+            let head = state.get::<HeadState>(&Key::Head(*size));
+            *passed = head.map(|head| Passed { time: None, ..Passed::at(head.root, state, now) });
         }
     }
 
     /// The log has grown to this.
-    pub fn pass(&mut self, frontier: &Frontier) {
-        if let Some(root) = self.roots.get_mut(&frontier.size()) {
-            *root = Some(frontier.root());
+    pub fn pass(&mut self, frontier: &Frontier, state: &State, time: Option<Timestamp>) {
+        if let Some(passed) = self.passed.get_mut(&frontier.size()) {
+            *passed = Some(Passed::at(frontier.root(), state, time));
         }
     }
 
     /// How a log of this size stands to each of them.
     pub fn judge(self, charter: &CharterState, size: u64) -> Vec<KeptHead> {
-        let Kept { heads, roots, .. } = self;
+        let Kept { heads, passed, .. } = self;
         let judged = heads.into_iter().map(|head| match head {
-            Err(reason) => KeptHead { head: None, standing: Standing::Contradicts { reason } },
-            Ok(Checkpoint { origin, root, size: covered }) => {
-                let real = roots.get(&covered).copied().flatten();
-                let standing = standing(charter, size, &origin, covered, root, real);
-                KeptHead { head: Some(CheckedCheckpoint { origin, root, size: covered }), standing }
+            Err(reason) => {
+                KeptHead { head: None, cosigned: vec![], standing: Standing::Contradicts { reason } }
+            }
+            Ok((Checkpoint { origin, root, size: covered }, note)) => {
+                let here = passed.get(&covered).and_then(Option::as_ref);
+                let real = here.map(|here| here.root);
+                let mut standing = standing(charter, size, &origin, covered, root, real);
+                let mut cosigned = vec![];
+                if let (Standing::Holds, Some(here)) = (&standing, here) {
+                    match here.cosigned_by(&note) {
+                        Ok(by) => cosigned = by,
+                        Err(reason) => standing = Standing::Contradicts { reason },
+                    }
+                }
+                KeptHead { head: Some(CheckedCheckpoint { origin, root, size: covered }), cosigned, standing }
             }
         });
         judged.collect()
+    }
+}
+
+impl Passed {
+    fn at(root: Digest, state: &State, time: Option<Timestamp>) -> Passed {
+        let policy = state.get::<PolicyState>(&Key::Policy);
+        let policy = policy.zip(time).map(|(policy, time)| &policy.at(time).policy);
+        let witnessing = policy.and_then(|policy| policy.witnessing.clone());
+        Passed { root, time, skew_s: policy.map_or(0, |policy| policy.skew_s.0), witnessing }
+    }
+
+    /// The cosignatures of a note, each of which must hold, and none be earlier than the last group that it covers, by more
+    /// than clocks may differ: a group's time cannot be later than somebody has seen it.
+    fn cosigned_by(&self, note: &str) -> Result<Vec<CosignedBy>, String> {
+        let Some(witnessing) = &self.witnessing else { return Ok(vec![]) };
+        let mut found = Vec::new();
+        for Cosigned { witness, time } in witnessing.cosigned_by(note).map_err(|error| error.to_string())? {
+            let at = i64::try_from(time).ok().and_then(Timestamp::from_unix);
+            let at = at.ok_or("a cosignature states no time that there is")?;
+            let latest = at.plus(self.skew_s);
+            if let Some(group) = self.time.filter(|group| latest.is_some_and(|latest| latest < *group)) {
+                return Err(format!(
+                    "{} saw it at {at}, and the last group that it covers states the later time {group}",
+                    witness.name
+                ));
+            }
+            found.push(CosignedBy { at, statement: witness.statement, witness: witness.name.clone() });
+        }
+        Ok(found)
     }
 }
 

@@ -56,7 +56,7 @@ pub use audit::{Against, Audited};
 pub use evidence::{Document, DocumentFile, DocumentName, Documents, SeenDocuments};
 pub use examine::{Examination, examine};
 pub use exceptions::{Exception, Exceptions, Hours, Looked, NoHours, Pair};
-pub use kept::{KeptHead, Standing};
+pub use kept::{CosignedBy, KeptHead, Standing};
 pub use kept_state::{KeptState, KeptStateError};
 pub use page::{Align, Page, Table};
 pub use payments::{Payment, PaymentRecords};

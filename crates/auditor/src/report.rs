@@ -19,7 +19,7 @@ use crate::kept::KeptHead;
 /// What no bundle can prove, for the reader of the report.
 pub const NOT_CHECKED: &[&str] = &[
     "that this is the whole log and the one that everybody else sees: compare the checkpoint with one from elsewhere",
-    "witnesses' cosignatures, and that a group's time was the time",
+    "that a group's time was the time, but for what a kept checkpoint covers that witnesses cosigned",
     "the documents that records name by their SHA-256: ask their holders",
 ];
 
