@@ -16,6 +16,7 @@ mod fuzzed;
 mod golden_logs;
 mod ground;
 mod http;
+mod insider;
 mod life;
 mod limits;
 mod load;
