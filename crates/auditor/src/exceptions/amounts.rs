@@ -276,6 +276,7 @@ mod tests {
                 quorum_delay_s: Integer(1),
                 receipt_persons: Integer(1),
                 skew_s: Integer(1),
+                witnessing: None,
             },
         };
         for (most, total, expected) in [
