@@ -29,6 +29,7 @@ use crate::observe::{Observer, Replayed};
 use crate::report::{
     Checked, CheckedBalances, CheckedCheckpoint, Finding, Head, NOT_CHECKED, Reopened, Report, Verdict,
 };
+use crate::review::Signed;
 use crate::tally::{Tally, first_difference};
 
 /// What a bundle is verified against.
@@ -111,6 +112,7 @@ fn check_bundle<R: BufRead>(
         kept: against.kept,
         observer,
         replay: Replay::new(ledger),
+        signed: Signed::default(),
         tally: Tally::default(),
     };
     audit.take_records(lines)?;
@@ -191,6 +193,7 @@ struct Audit<'a> {
     kept: Kept,
     observer: &'a mut dyn Observer,
     replay: Replay,
+    signed: Signed,
     tally: Tally,
 }
 
@@ -255,6 +258,7 @@ impl Audit<'_> {
         self.replay.push(record, || frontier.root()).map_err(|refuted| stop_of(refuted, Some(line)))?;
         self.frontier.append(item.leaf_hash);
         self.kept.pass(&self.frontier);
+        self.signed.take(position, record);
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
             Payload::Founding(_) => self.check_checkpoint()?,
@@ -319,7 +323,8 @@ impl Audit<'_> {
     }
 
     fn finish<R: BufRead>(self, lines: &mut Lines<R>, judged: &mut Vec<KeptHead>) -> Result<(), Stop> {
-        let Audit { checked, claims, frontier, header, is_signed, kept, observer, replay, tally } = self;
+        let Audit { checked, claims, frontier, header, is_signed, kept, observer, replay, signed, tally } =
+            self;
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
         let charter = state.get::<CharterState>(&Key::Charter);
         if is_signed {
@@ -340,6 +345,7 @@ impl Audit<'_> {
             checked.reopened = charter.reopened.iter().map(reopened).collect();
             *judged = kept.judge(charter, frontier.size());
         }
+        checked.to_review = signed.to_review(&state);
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
         }

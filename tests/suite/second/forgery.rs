@@ -353,6 +353,9 @@ const ACTS: &[(&str, Edit)] = &[
     ("an enrolment by one who is no custodian", |all| by(all, "proposal", 10, "boris")),
     ("the new policy is left out", |all| without_act(all, "policy")),
     ("the revocation is left out (sound)", |all| without_act(all, "revoke")),
+    ("a revocation since a position that is not there", |all| {
+        set(all, "proposal", 14, "/body/act/revoke/since", "99999")
+    }),
     ("the veto is left out (sound)", |all| without(all, "veto", 0, 0)),
     ("a veto by one who may not", |all| by(all, "veto", 0, "paul")),
     ("a policy of no persons", |all| {
