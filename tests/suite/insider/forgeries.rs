@@ -29,7 +29,7 @@ fn entry_amounts(entry: &mut Draft, amount: &str) {
     lines.iter_mut().for_each(|line| line["amount"] = json!(amount));
 }
 
-/// Signs a group's later moving of time, all later ones too or not.
+/// Moves the time of a group.
 fn moved(all: &mut [Draft], number: usize, seconds: i64) {
     let at = nth(all, "group", number);
     later(&mut all[at].payload["recorded_at"], seconds);

@@ -92,12 +92,10 @@ pub fn again(all: &mut Vec<Draft>, (kind, number): (&str, usize), who: &str, edi
 
 /// Appends somebody's approval of d6 under the policy in force.
 pub fn approved(all: &mut Vec<Draft>, who: &str) -> String {
-    // The one that is kept was given by the last approver of the history.
-    let last = all.iter().filter(|draft| draft.kind == "approval").count() - 1;
-    let last = (0..=last)
-        .rev()
-        .find(|number| all[nth(all, "approval", *number)].payload["body"]["effect"]["disbursement"] == "d6");
-    again(all, ("approval", last.unwrap()), who, |payload| payload["body"]["effect"]["policy"] = json!("3"))
+    let is_of_d6 = |draft: &&Draft| draft.payload["body"]["effect"]["disbursement"] == "d6";
+    let approvals: Vec<&Draft> = all.iter().filter(|draft| draft.kind == "approval").collect();
+    let like = approvals.iter().rposition(is_of_d6).unwrap();
+    again(all, ("approval", like), who, |payload| payload["body"]["effect"]["policy"] = json!("3"))
 }
 
 /// Appends the entry that an approval of d6 would cause if it were the last: that of d1, as if it were of d6.
