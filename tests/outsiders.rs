@@ -28,7 +28,7 @@ pub fn world_with_outsiders() -> World {
 
 /// The end of the key of a seed.
 pub fn revocation(seed: &str) -> Act {
-    Act::Revoke { key: key(seed).public().id(), reason: id("it was lost") }
+    Act::Revoke { key: key(seed).public().id(), reason: id("it was lost"), since: None }
 }
 
 /// Passes over the delay.

@@ -188,7 +188,7 @@ benefit = benefit:id kind:benefit-kind
 subject ? disbursement:id fact:digest
 enrol = possessions:envelope* principal:id roles:role*
 set-policy = policy:policy
-revoke = key:digest reason:text
+revoke = key:digest reason:text since?:integer
 set-roles = principal:id roles:role*
 basis = root:digest size:integer
 reopen = checkpoint:note continued:basis origin:token
@@ -489,7 +489,7 @@ def check_act(s, name, act, count):  # when it is proposed, and again when it is
         check_reopening(s, act, count)
     elif name == "revoke":
         key = get(s.keys, act.key, "key_unknown")
-        demand(not key.is_vetoed and key.until is None, "act_invalid", "revoked already")
+        demand(not key.is_vetoed and key.until is None and (act.since or 0) <= s.size, "act_invalid", "revoked, or not yet")
     else:
         demand(is_sorted(act.roles), "act_invalid", "roles are not sorted")
         demand("agency" not in act.roles or act.roles == ["agency"], "act_invalid", "an agency holds no other role")

@@ -17,6 +17,8 @@ mod fuzzed;
 mod golden_logs;
 mod ground;
 mod http;
+mod insider;
+mod keys;
 mod life;
 mod limits;
 mod load;

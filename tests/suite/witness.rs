@@ -415,7 +415,9 @@ fn an_audit_compares_times_with_those_of_witnesses() {
         let kept = [format!("{note}{line}")];
         auditor::verify_against(bundle.as_bytes(), world.ledger, &kept).unwrap()
     };
-    for (time, is_early) in [(now, false), (now - skew_s, false), (now - skew_s - 1, true), (now + 999, false)] {
+    for (time, is_early) in
+        [(now, false), (now - skew_s, false), (now - skew_s - 1, true), (now + 999, false)]
+    {
         let report = audit(time, "a");
         assert!(report.is_verified(), "{report}");
         assert_eq!(report.accounts_for_kept(), !is_early, "{report}");

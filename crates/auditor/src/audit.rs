@@ -29,6 +29,7 @@ use crate::kept_state::KeptState;
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::observe::{Observer, Replayed};
 use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, Reopened, Report, Verdict};
+use crate::review::Signed;
 use crate::stop::{Place, Stop, code_of_checkpoint, expect_line, stop_of};
 use crate::tally::{Tally, first_difference};
 
@@ -123,6 +124,7 @@ fn check_bundle<R: BufRead>(
         observer,
         progress,
         replay: Replay::new(ledger),
+        signed: Signed::default(),
         sought,
         tally: Tally::default(),
     };
@@ -186,6 +188,7 @@ struct Audit<'a, 'p> {
     observer: Option<&'p mut dyn Observer>,
     progress: Option<&'p mut dyn FnMut(u64, u64)>,
     replay: Replay,
+    signed: Signed,
     sought: HashSet<Digest>,
     tally: Tally,
 }
@@ -282,6 +285,7 @@ impl Audit<'_, '_> {
             self.found.positions.insert(record.digest(), position);
         }
         self.kept.pass(&self.frontier, self.replay.state(), self.replay.time());
+        self.signed.take(position, record);
         self.count(record.payload(), record.kind().name(), item.possessions);
         match record.payload() {
             Payload::Founding(_) => self.check_checkpoint()?,
@@ -347,7 +351,9 @@ impl Audit<'_, '_> {
     }
 
     fn finish<R: BufRead>(self, lines: &mut Lines<R>) -> Result<Option<KeptState>, Stop> {
-        let Audit { claims, found, frontier, header, is_signed, kept, observer, replay, tally, .. } = self;
+        let Audit {
+            claims, found, frontier, header, is_signed, kept, observer, replay, signed, tally, ..
+        } = self;
         let Found { checked, judged, .. } = found;
         let (ledger, time) = (header.ledger, replay.time());
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
@@ -374,6 +380,7 @@ impl Audit<'_, '_> {
             checked.reopened = charter.reopened.iter().map(reopened).collect();
             *judged = kept.judge(charter, frontier.size());
         }
+        checked.to_review = signed.to_review(&state);
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
         }

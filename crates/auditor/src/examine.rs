@@ -116,6 +116,7 @@ impl Examination {
         }
         page.strong(format!("Exceptions to explain: {}", exceptions.found.len()));
         page.line(format!("Not checked, since no bundle can prove it: {}.", not_checked.join("; ")));
+        checked.to_review.iter().for_each(|compromise| compromise.write(&mut page));
         exceptions.write(&mut page);
         statements.write(&mut page, self.period);
         page

@@ -17,6 +17,7 @@
 //! | `kept_state` | what an auditor keeps of a verification, so that the next one checks only what came since |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
+//! | `review` | what a stolen key signed |
 //! | [`pack`] | a part of a bundle, for somebody who may not see the rest |
 //! | [`observe`] | the seam through which what follows looks on while a bundle is replayed |
 //! | `evidence` | the documents that records name, and which of them somebody has |
@@ -42,6 +43,7 @@ pub mod pack;
 mod page;
 mod payments;
 mod report;
+mod review;
 mod sample;
 mod statements;
 mod stop;
@@ -64,6 +66,7 @@ pub use report::{
     AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, Head, NOT_CHECKED,
     ProofLine, Reopened, Report, Signatures, Verdict,
 };
+pub use review::{Compromise, LISTED_MAX, ToReview};
 pub use sample::{Population, Sample, Sampling, Selected, sample};
 pub use statements::{
     BankLine, BankStatement, Claimable, FundStatements, Period, Statement, StatementLine, Statements, Tie,

@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use signing::digest::Digest;
 
 use crate::kept::KeptHead;
+use crate::review::Compromise;
 
 /// What no bundle can prove, for the reader of the report.
 pub const NOT_CHECKED: &[&str] = &[
@@ -122,6 +123,9 @@ pub struct Checked {
     pub reopened: Vec<Reopened>,
     /// Signatures that hold.
     pub signatures: Signatures,
+    /// What stolen keys signed, once the whole log was replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub to_review: Vec<Compromise>,
 }
 
 /// The end of a log.
@@ -257,7 +261,10 @@ pub(crate) fn positions<S: Serializer>(values: &[u64], serializer: S) -> Result<
     serializer.collect_seq(values.iter().map(u64::to_string))
 }
 
-fn decimals<S: Serializer>(values: &BTreeMap<&'static str, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn decimals<S: Serializer>(
+    values: &BTreeMap<&'static str, u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(values.iter().map(|(name, value)| (name, value.to_string())))
 }
 
@@ -348,6 +355,7 @@ impl fmt::Display for Checked {
         for (kind, count) in &self.records_by_kind {
             writeln!(f, "  {kind:<20} {count:>12}")?;
         }
+        self.to_review.iter().try_for_each(|compromise| write!(f, "\n{compromise}"))?;
         self.funds.iter().try_for_each(|fund| write!(f, "\n{fund}"))
     }
 }

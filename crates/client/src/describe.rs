@@ -319,8 +319,14 @@ pub fn act(act: &Act) -> Words {
                 .and("newest head that was signed", cited.join(" "))
                 .and("caution", "what was signed beyond the continued size is lost for ever")
         }
-        Act::Revoke { key, reason } => {
-            Words::of(format!("Propose to revoke key {key}")).and("reason", reason)
+        Act::Revoke { key, reason, since } => {
+            let words = Words::of(format!("Propose to revoke key {key}")).and("reason", reason);
+            match since {
+                Some(since) => {
+                    words.and("to be reviewed", format!("all that it signed from position {since} on"))
+                }
+                None => words,
+            }
         }
         Act::Roles { principal, roles: given } => {
             Words::of(format!("Propose that {principal} holds exactly the roles {}", roles(given)))

@@ -285,10 +285,15 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
             }
             Ok(())
         }
-        Act::Revoke { key, .. } => {
+        Act::Revoke { key, since, .. } => {
             let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
             if state.until.is_some() || state.vetoed {
                 return Err(invalid("the key is revoked already, or its revocation waits"));
+            }
+            if since.is_some_and(|since| since.0 > context.at.position) {
+                return Err(invalid(
+                    "the position from which the key's records are to be reviewed is not in the log yet",
+                ));
             }
             Ok(())
         }

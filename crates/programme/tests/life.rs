@@ -398,7 +398,7 @@ fn approvals_are_counted_again() {
         is    d1 due
 
         prep1 request d2 c-2 bonus 100000.00 f1 ; app1 approve d2
-        c1    revoke app1 as=r ; c2 concur r ; wait 1h
+        c1    revoke app1 since=3 as=r ; c2 concur r ; wait 1h
         app2  approve d2
         is    d2 requested
         app3  approve d2

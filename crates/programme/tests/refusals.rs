@@ -94,6 +94,7 @@ act_invalid           | staffed | c1 set-policy threshold=2 witnesses=w1
 act_invalid           | staffed | c1 set-policy witnesses=ledger/checkpoints
 act_invalid           | staffed | c1 set-policy bands=GBP:1.00/1/0
 act_invalid           | staffed | c1 revoke dir1 as=r ; c2 concur r ; c1 revoke dir1
+act_invalid           | staffed | c1 revoke dir1 since=9999
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x for=y
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x of=other
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x by=dir1

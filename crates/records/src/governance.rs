@@ -227,6 +227,9 @@ pub enum Act {
         key: KeyId,
         /// Why.
         reason: Text,
+        /// Where somebody else may have had it: what it signed from this position on must be reviewed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Integer>,
     },
     /// Other roles for a principal; an empty list ends what he may do.
     Roles {

@@ -234,7 +234,11 @@ impl Draw {
                 continued: Basis { root: self.digest("root"), size: self.integer(42) },
                 origin: "example.org/log/2".parse().unwrap(),
             },
-            3 => Act::Revoke { key: self.key("").public().id(), reason: self.text("") },
+            3 => Act::Revoke {
+                key: self.key("").public().id(),
+                reason: self.text(""),
+                since: self.flag(false).then(|| self.integer(42)),
+            },
             _ => Act::Roles { principal: self.id(""), roles: self.roles() },
         }
     }
@@ -359,6 +363,15 @@ impl Draw {
             continued: Basis { root: self.digest("root"), size: self.integer(42) },
             origin: self.id("ledger.example/2"),
         };
+        let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
+        (Payload::Instruction(Box::new(header), Box::new(body)), key)
+    }
+
+    /// The proposal to revoke a key that somebody else may have had, signed.
+    pub fn compromise(&mut self) -> (Payload, SecretKey) {
+        let key = self.key("c1");
+        let (lost, reason, since) = (self.key("app1").public().id(), self.text("stolen"), self.integer(42));
+        let act = Act::Revoke { key: lost, reason, since: Some(since) };
         let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
         (Payload::Instruction(Box::new(header), Box::new(body)), key)
     }

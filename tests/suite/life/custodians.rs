@@ -90,7 +90,7 @@ fn a_key_waits_and_can_be_vetoed_and_revoked() {
 
     // An open proposal counts for nothing, however long it waits.
     let key = Person::new("bella").key.public().id();
-    let revocation = Act::Revoke { key, reason: id("lost") };
+    let revocation = Act::Revoke { key, reason: id("lost"), since: None };
     let proposal = world.sign("karl", Body::Proposal(Proposal { act: revocation }));
     world.accept(&world.post(&[proposal.envelope().clone()], "each"));
     world.refuse("karl", Body::Concurrence(Concurrence { proposal: proposal.digest() }), "already_concurred");

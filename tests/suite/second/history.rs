@@ -193,7 +193,8 @@ fn changes(world: &World) {
     let veto = Veto { proposal: proposal.digest(), reason: id("two hands") };
     world.ok("ada", Body::Veto(veto));
     let key = Person::new("dora").key.public().id();
-    world.decide(Act::Revoke { key, reason: id("lost") });
+    let since = Some(Integer(world.basis().size.0 - 10));
+    world.decide(Act::Revoke { key, reason: id("lost"), since });
 
     world.ok("paul", release(world, "d5"));
     let confirmed = named(world, "rita", confirmation(world, "d5"));

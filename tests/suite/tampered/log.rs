@@ -10,6 +10,7 @@ use store::register::{self, Register};
 use tests::people::Person;
 use tests::service::Service;
 use tests::world::{Desk, World, get_from, id, try_get_from};
+use translog::tree::{Frontier, leaf_hash};
 
 use super::{change, impatient, opening, post, stops, town};
 use crate::evidence::{Log, checkpoint, refuted, verified};
@@ -84,18 +85,18 @@ fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
     let position = rows.iter().find(names_c1).unwrap().get::<_, i64>(1) as u64;
     let of_another = renamed(&world, position, "c1-ref", "c7-ref");
     let columns = [
-        ("payload", of_another.as_str()),
-        ("signature", "set_byte(signature, 63, get_byte(signature, 63) # 8)"),
-        ("signature", "(SELECT signature FROM records WHERE position = 0)"),
-        ("key", "(SELECT key FROM records WHERE position = 0)"),
-        ("kind", "(SELECT kind FROM records WHERE position = 0)"),
+        ("payload", of_another.as_str(), "bad_signature"),
+        ("signature", "set_byte(signature, 63, get_byte(signature, 63) # 8)", "bad_signature"),
+        ("signature", "(SELECT signature FROM records WHERE position = 0)", "bad_signature"),
+        ("key", "(SELECT key FROM records WHERE position = 0)", "payload_key_mismatch"),
+        ("kind", "(SELECT kind FROM records WHERE position = 0)", "payload_invalid"),
     ];
     let before = world.bundle();
-    for (column, value) in columns {
+    for (column, value, code) in columns {
         change(&world, &format!("CREATE TABLE kept AS SELECT * FROM records WHERE position = {position}"));
         change(&world, &format!("UPDATE records SET {column} = {value} WHERE position = {position}"));
         let finding = refuted(world.bundle().as_bytes(), world.ledger);
-        assert_eq!(finding.position, Some(position), "{column}: {finding}");
+        assert_eq!((finding.position, &*finding.code), (Some(position), code), "{column}: {finding}");
         let back = format!(
             "UPDATE records SET {column} = k.{column} FROM kept k WHERE records.position = k.position"
         );
@@ -110,7 +111,8 @@ fn a_record_changed_after_its_head_was_signed_refutes_the_bundle() {
          FROM records o WHERE records.position IN ({position}, 2) AND o.position = {position} + 2 - records.position"
     );
     change(&world, &swap);
-    assert_eq!(refuted(world.bundle().as_bytes(), world.ledger).position, Some(2));
+    let finding = refuted(world.bundle().as_bytes(), world.ledger);
+    assert_eq!((finding.position, &*finding.code), (Some(2), "key_unknown"), "{finding}");
     change(&world, &swap);
     // One that is not there any more breaks the export off.
     change(&world, &format!("DELETE FROM records WHERE position = {position}"));
@@ -155,6 +157,56 @@ fn a_forged_checkpoint_refutes_the_bundle() {
         assert_eq!(world.database.superuser().execute(sql, &[&note]).unwrap(), 1);
         assert_eq!(refuted(world.bundle().as_bytes(), world.ledger).code, code);
     }
+}
+
+#[test]
+fn a_head_that_somebody_changed_is_never_signed() {
+    for set in
+        ["root = sha256('x')", "size = size + 1", "size = size - 1", "frontier = '\\x0000000000000000'"]
+    {
+        let mut world = town();
+        let signed = register::read(&world.register).unwrap().unwrap();
+        change(&world, &format!("UPDATE head SET {set}"));
+        world.restart();
+        // What does not agree with itself is not gone on from; the operator reads why.
+        let answer = post(&world, &opening(&world, "case-late"));
+        assert_eq!((answer.status, answer.code()), (500, "internal"), "{set}: {}", answer.text);
+        assert_eq!(register::read(&world.register).unwrap().unwrap(), signed, "{set}");
+    }
+
+    // One that does, of another log of this size.
+    let mut world = town();
+    let signed = register::read(&world.register).unwrap().unwrap();
+    let mut frontier = Frontier::new();
+    let bundle = world.bundle();
+    let leaves: Vec<&str> = bundle.lines().filter(|line| line.contains("payloadType")).collect();
+    leaves[1..].iter().for_each(|leaf| frontier.append(leaf_hash(leaf.as_bytes())));
+    frontier.append(leaf_hash(b"another"));
+    let sql = "UPDATE head SET root = $1, frontier = $2";
+    let (root, frontier) = (frontier.root().as_bytes().to_vec(), frontier.encode());
+    assert_eq!(world.database.superuser().execute(sql, &[&root, &frontier]).unwrap(), 1);
+    world.restart();
+    stops(&world, &opening(&world, "case-late"), "log_forked");
+    assert_eq!(register::read(&world.register).unwrap().unwrap(), signed);
+}
+
+#[test]
+fn a_head_of_a_later_time_takes_nothing_until_then() {
+    let mut world = town();
+    change(&world, "UPDATE head SET recorded_at = recorded_at + 7200");
+    world.restart();
+    stops(&world, &opening(&world, "case-1"), "clock_suspect");
+    world.clock.advance(7200);
+    world.accept(&post(&world, &opening(&world, "case-2")));
+    verified(&world.bundle(), world.ledger);
+    // An earlier one, under a clock that was moved back too.
+    change(&world, "UPDATE head SET recorded_at = recorded_at - 7200");
+    world.clock.advance(-3600);
+    world.restart();
+    let answer = post(&world, &opening(&world, "case-3"));
+    world.accept(&answer);
+    let finding = refuted(world.bundle().as_bytes(), world.ledger);
+    assert_eq!((finding.position, &*finding.code), (Some(answer.position() - 1), "group_time"), "{finding}");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_revoked_key() {
     let approver = story.staff.approver.key.public().id();
     story.ledger.begin_group(60);
     story.request("d-1", "trip", "6000.00", DAY_S);
-    let act = Act::Revoke { key: approver, reason: parse("lost") };
+    let act = Act::Revoke { key: approver, reason: parse("lost"), since: None };
     let Story { ledger, staff } = &mut story;
     ledger.enact([&staff.anna, &staff.boris], act);
     // The revocation takes effect after the policy's delay.

@@ -9,6 +9,7 @@ mod ledger;
 mod pack;
 mod reopened;
 mod reported;
+mod reviewed;
 mod sampled;
 mod staff;
 mod story;

@@ -91,6 +91,10 @@ fn acts_policies_and_foundings_say_who_and_what() {
     let act = Act::Roles { principal: "bea".parse().unwrap(), roles: vec![Role::Approver, Role::Director] };
     let words = describe(&Body::Proposal(Proposal { act }));
     assert_eq!(words.headline, "Propose that bea holds exactly the roles approver, director");
+    let key = charter().record_key.id();
+    let stolen = Act::Revoke { key, reason: "stolen".parse().unwrap(), since: Some(Integer(41)) };
+    let words = format!("{:?}", describe(&Body::Proposal(Proposal { act: stolen })).details);
+    assert!(words.contains("all that it signed from position 41 on"), "{words}");
     let nobody = Act::Roles { principal: "bea".parse().unwrap(), roles: vec![] };
     assert!(describe(&Body::Proposal(Proposal { act: nobody })).headline.ends_with("roles none"));
     assert!(

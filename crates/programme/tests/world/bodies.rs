@@ -122,7 +122,10 @@ fn governance(world: &World, verb: &str, words: &mut Words<'_>) -> Option<Body> 
             }
             Act::Policy { policy }
         }
-        "revoke" => Act::Revoke { key: secret(words.next()).public().id(), reason },
+        "revoke" => {
+            let key = secret(words.next()).public().id();
+            Act::Revoke { key, reason, since: words.take("since").map(integer) }
+        }
         "reopen" => reopening(world, words),
         "set-roles" => Act::Roles { principal: id(words.next()), roles: list(words.next()) },
         _ => return None,

@@ -11,7 +11,7 @@ use client::reads::Proposal as Listed;
 use ledger::id::PrincipalId;
 use records::Body;
 use records::governance::{Act, Concurrence, Policy, Proposal, Role, Veto};
-use records::scalar::Text;
+use records::scalar::{Integer, Text};
 use serde::Deserialize;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -57,6 +57,9 @@ pub enum ProposeCommand {
         /// Why
         #[arg(long)]
         reason: Text,
+        /// Where somebody else may have had the key: auditors review what it signed from this position of the log on
+        #[arg(long, value_name = "POSITION")]
+        since: Option<Integer>,
     },
     /// Other roles for a principal
     Roles {
@@ -114,7 +117,7 @@ impl ProposeCommand {
             ProposeCommand::Policy { file } => {
                 vec![Act::Policy { policy: input::json_file::<Policy>(&file)? }]
             }
-            ProposeCommand::Revoke { key, reason } => vec![Act::Revoke { key, reason }],
+            ProposeCommand::Revoke { key, reason, since } => vec![Act::Revoke { key, reason, since }],
             ProposeCommand::Roles { principal, roles } => {
                 vec![Act::Roles { principal, roles: sorted(roles) }]
             }

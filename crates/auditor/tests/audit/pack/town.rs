@@ -279,7 +279,7 @@ impl Town {
         let second = second_key(&self.story.staff.approver);
         self.enact(second.enrolment(self.story.ledger.id, &[Role::Approver]));
         let revoked = self.story.staff.approver.key.public().id();
-        self.enact(Act::Revoke { key: revoked, reason: parse("lost") });
+        self.enact(Act::Revoke { key: revoked, reason: parse("lost"), since: None });
         let act = Act::Roles { principal: parse("paul"), roles: vec![Role::Director, Role::Payer] };
         let Story { ledger, staff } = &mut self.story;
         let proposal = ledger.take(&staff.anna, Body::Proposal(Proposal { act }));
