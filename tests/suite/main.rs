@@ -31,5 +31,6 @@ mod shutdown;
 mod simulation;
 mod tampered;
 mod tidy;
+mod tokens;
 mod two_services;
 mod witness;
