@@ -24,7 +24,7 @@ build: ## Build the program (target/debug/safeconduct)
 	$(CARGO) build -p safeconduct
 
 .PHONY: test
-test: postgresql openssl python systemd lint deny ## Everything that must pass before a change lands
+test: postgresql openssl softhsm python systemd lint deny ## Everything that must pass before a change lands
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -44,7 +44,7 @@ bench: postgresql ## Measure it under load; BENCH="--quick" takes a minute
 .PHONY: lint
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --all-features --quiet -- -D warnings
 
 .PHONY: fmt
 fmt: ## Format the sources
@@ -76,6 +76,10 @@ postgresql: # The server's binaries; no server has to run.
 .PHONY: openssl
 openssl: # A test opens our keys with it.
 	@command -v openssl >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q openssl; }
+
+.PHONY: softhsm
+softhsm: # Tests keep keys in its tokens.
+	@command -v softhsm2-util >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q softhsm2; }
 
 .PHONY: systemd
 systemd: # A test has it judge our unit; it need not run.

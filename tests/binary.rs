@@ -7,15 +7,21 @@ use std::sync::OnceLock;
 /// The path of `safeconduct`, built once a run with the profile of the tests.
 pub fn safeconduct() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("dev", "debug"))
+    BUILT.get_or_init(|| build("dev", "debug", &[]))
+}
+
+/// The same with keys in tokens.
+pub fn with_tokens() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("dev", "debug", &["pkcs11"]))
 }
 
 /// The same as it is installed: built for release.
 pub fn released() -> PathBuf {
-    build("release", "release")
+    build("release", "release", &[])
 }
 
-fn build(profile: &str, folder: &str) -> PathBuf {
+fn build(profile: &str, folder: &str, features: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     // `ring` builds itself anew, and all that is above it, when these differ from those of the last build.
@@ -26,9 +32,17 @@ fn build(profile: &str, folder: &str) -> PathBuf {
         }
     }
     let arguments = ["build", "--quiet", "-p", "safeconduct", "--profile", profile];
-    let status = build.args(arguments).current_dir(root()).status().expect("cargo runs");
+    build.args(arguments).current_dir(root());
+    let mut to = target();
+    if !features.is_empty() {
+        // What is below it is compiled once for all; only the program itself lies elsewhere, apart from the plain one.
+        build.env("CARGO_BUILD_BUILD_DIR", &to).args(["--features", &features.join(",")]);
+        to = to.join(features.join("-"));
+        build.arg("--target-dir").arg(&to);
+    }
+    let status = build.status().expect("cargo runs");
     assert!(status.success(), "safeconduct does not build");
-    target().join(folder).join("safeconduct")
+    to.join(folder).join("safeconduct")
 }
 
 /// Where cargo builds.

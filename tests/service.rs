@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use disbursement_api::app::{self, App, router};
 use disbursement_api::pipeline::{LedgerKeys, Pipeline, Settings};
 use ledger::time::Timestamp;
+use records::scalar::Token;
+use signing::keys::SecretKey;
 use store::Databases;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -38,13 +40,23 @@ impl Clock {
     }
 }
 
-/// The two keys of the tests' ledgers.
-pub fn ledger_keys() -> Arc<LedgerKeys> {
-    Arc::new(LedgerKeys {
+/// The two keys of the tests' ledgers, and their origin.
+pub struct Keys {
+    /// Signs groups, entries and lapses.
+    pub record: SecretKey,
+    /// Signs checkpoints.
+    pub checkpoint: SecretKey,
+    /// The log's origin.
+    pub origin: Token,
+}
+
+/// Those keys.
+pub fn ledger_keys() -> Keys {
+    Keys {
         record: key("the ledger's records"),
         checkpoint: key("the ledger's checkpoints"),
         origin: "tests.example/log".parse().expect("an origin"),
-    })
+    }
 }
 
 /// Puts those keys, encrypted, into a data directory, for the program itself to find.
@@ -114,7 +126,8 @@ impl Service {
     ) -> Service {
         let (register, clock) = (register.to_owned(), clock.clone());
         runtime.block_on(async move {
-            let keys = ledger_keys();
+            let Keys { record, checkpoint, origin } = ledger_keys();
+            let keys = Arc::new(LedgerKeys { record, checkpoint: Box::new(checkpoint), origin });
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let url = format!("http://{}", listener.local_addr().expect("an address"));
             let for_pipeline = clock.clone();

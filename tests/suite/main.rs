@@ -34,5 +34,6 @@ mod shutdown;
 mod simulation;
 mod tampered;
 mod tidy;
+mod tokens;
 mod two_services;
 mod witness;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
-use signing::keys::SecretKey;
+use signing::token::Signer;
 use translog::checkpoint::{Checkpoint, CheckpointError};
 
 use crate::batch::{Answered, batches, post};
@@ -82,16 +82,16 @@ pub struct Client {
     home: Home,
     identity: Identity,
     ledger: Ledger,
-    key: SecretKey,
+    key: Box<dyn Signer>,
     connection: Connection,
 }
 
 impl Client {
     /// The client of a home that has joined a ledger. The key must be the home's own.
-    pub fn open(home: Home, key: SecretKey, connection: Connection) -> Result<Client, Error> {
+    pub fn open(home: Home, key: Box<dyn Signer>, connection: Connection) -> Result<Client, Error> {
         let (identity, ledger) = (Identity::read(&home)?, Ledger::read(&home)?);
         if identity.key != key.public().id() {
-            let reason = "the key file is not this home's key; restore it from your backup";
+            let reason = "the key is not this home's; restore the key file from your backup, or find the token that it is in";
             return Err(Error::Build(reason.to_owned()));
         }
         Ok(Client { home, identity, ledger, key, connection })
@@ -100,7 +100,7 @@ impl Client {
     /// Signs a founding record of this charter and sends it. The home belongs to the new ledger if it is accepted.
     pub fn found(
         home: Home,
-        key: SecretKey,
+        key: Box<dyn Signer>,
         connection: Connection,
         charter: Charter,
     ) -> Result<(Client, Verified, Submission), Error> {
@@ -125,7 +125,7 @@ impl Client {
     /// Signs a founding record and sends it nowhere.
     pub fn sign_founding(
         home: &Home,
-        key: &SecretKey,
+        key: &dyn Signer,
         connection: &Connection,
         charter: Charter,
     ) -> Result<Verified, Error> {

@@ -12,7 +12,7 @@ use ledger::time::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use signing::http::{SignedHeaders, sign};
-use signing::keys::SecretKey;
+use signing::token::Signer;
 
 use crate::draw;
 use crate::error::{Error, Problem};
@@ -187,22 +187,22 @@ impl Connection {
     }
 
     /// Reads a JSON document, signed by `key`.
-    pub fn get<T: DeserializeOwned>(&self, path: &str, key: &SecretKey) -> Result<T, Error> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str, key: &dyn Signer) -> Result<T, Error> {
         json(self.read(path, Some(key))?)
     }
 
     /// Reads a text, signed by `key`.
-    pub fn get_text(&self, path: &str, key: &SecretKey) -> Result<String, Error> {
+    pub fn get_text(&self, path: &str, key: &dyn Signer) -> Result<String, Error> {
         text(self.read(path, Some(key))?)
     }
 
     /// Reads a document as it comes, signed by `key`, however long it is.
-    pub fn open(&self, path: &str, key: &SecretKey) -> Result<Box<dyn Read + Send>, Error> {
+    pub fn open(&self, path: &str, key: &dyn Signer) -> Result<Box<dyn Read + Send>, Error> {
         Ok(self.read(path, Some(key))?.body)
     }
 
     /// Reads a whole list, page by page. `path` may have a query of its own.
-    pub fn list<T: DeserializeOwned>(&self, path: &str, key: &SecretKey) -> Result<Vec<T>, Error> {
+    pub fn list<T: DeserializeOwned>(&self, path: &str, key: &dyn Signer) -> Result<Vec<T>, Error> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
@@ -219,7 +219,7 @@ impl Connection {
         }
     }
 
-    fn read(&self, path: &str, key: Option<&SecretKey>) -> Result<Response, Error> {
+    fn read(&self, path: &str, key: Option<&dyn Signer>) -> Result<Response, Error> {
         let url = format!("{}{path}", self.url);
         let answer = self.with_patience(|| {
             let mut headers = vec![];

@@ -15,6 +15,8 @@ use crate::error::Error;
 
 /// The key, encrypted under a passphrase.
 pub const KEY: &str = "key.pem";
+/// In its place, where the key is in a token: the URI by which it is found there (RFC 7512).
+pub const KEY_URI: &str = "key.uri";
 /// Whose home it is.
 pub const IDENTITY: &str = "identity.json";
 /// The ledger that was joined.
@@ -53,7 +55,7 @@ impl Home {
         // An existing directory may be open to others.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(|reason| file(dir, reason))?;
         let home = Home { dir: dir.to_owned() };
-        if home.path(KEY).exists() || home.path(IDENTITY).exists() {
+        if [KEY, KEY_URI, IDENTITY].iter().any(|name| home.path(name).exists()) {
             return Err(Error::HomeTaken(dir.to_owned()));
         }
         Ok(home)

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use signing::canonical;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
-use signing::keys::{KeyId, PublicKey, SecretKey};
+use signing::keys::{KeyId, PublicKey};
+use signing::token::Signer;
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -133,7 +134,7 @@ impl Ledger {
 pub fn join(
     home: &Home,
     connection: &Connection,
-    key: &SecretKey,
+    key: &dyn Signer,
     ledger: Digest,
 ) -> Result<(Ledger, Founding), Error> {
     let envelope: Envelope = connection.get("/v1/founding", key)?;
@@ -143,10 +144,11 @@ pub fn join(
 }
 
 /// The envelope by which a principal proves to the custodians that it holds its key.
-pub fn possession(identity: &Identity, key: &SecretKey, ledger: Digest) -> Envelope {
+pub fn possession(identity: &Identity, key: &dyn Signer, ledger: Digest) -> Result<Envelope, Error> {
     let possession =
         KeyPossession { key: key.public().clone(), ledger, principal: identity.principal.clone() };
-    Envelope::sign(key, KeyPossession::PAYLOAD_TYPE, canonical::encode(&possession))
+    Envelope::try_sign(key, KeyPossession::PAYLOAD_TYPE, canonical::encode(&possession))
+        .map_err(|error| Error::Build(error.to_string()))
 }
 
 /// What a key-possession envelope says, if it is signed by the key that it carries.

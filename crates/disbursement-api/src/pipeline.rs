@@ -68,6 +68,7 @@ use programme::entity::{Entity, KeyState, Stored};
 use records::scalar::Token;
 use signing::dsse::{Envelope, EnvelopeError};
 use signing::keys::{KeyId, SecretKey};
+use signing::token::Signer;
 use store::Databases;
 use store::log::SignedHead;
 use store::register::Epoch;
@@ -100,8 +101,8 @@ const VERIFIED_AT_ONCE: usize = 2;
 pub struct LedgerKeys {
     /// Signs groups, entries and lapses.
     pub record: SecretKey,
-    /// Signs checkpoints.
-    pub checkpoint: SecretKey,
+    /// Signs checkpoints, and may fail.
+    pub checkpoint: Box<dyn Signer>,
     /// The log's origin, the first line of its checkpoints.
     pub origin: Token,
 }

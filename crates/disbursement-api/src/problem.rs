@@ -99,6 +99,7 @@ codes! {
     CLOCK_SUSPECT = "clock_suspect", 503, transient, "The service's clock does not agree with the ledger's time, so nothing is written; an operator has to set it right or confirm the time.";
     REGISTER_MISSING = "register_missing", 503, transient, "The publisher's register is missing beside existing checkpoints, or cannot be read or written, so nothing is written; an operator has to see to it.";
     LOG_FORKED = "log_forked", 503, permanent, "The committed log does not extend what was signed before, so nothing is written; keep your receipts and tell the auditors.";
+    CHECKPOINT_KEY_UNAVAILABLE = "checkpoint_key_unavailable", 503, transient, "The token with the ledger's key for checkpoints does not sign, so nothing is written; send this again when an operator has seen to it.";
     STALE_SERVER = "stale_server", 503, transient, "The database is an older primary than one seen before, so nothing is written or read; send this again when an operator has put the right one in its place.";
     DATABASE_UNAVAILABLE = "database_unavailable", 503, transient, "The database cannot be reached; send this again.";
     QUEUE_FULL = "queue_full", 429, transient, "More waits than can be taken; send this again.";
@@ -313,8 +314,16 @@ mod tests {
     #[test]
     fn every_code_of_another_crate_is_listed() {
         use Unavailable::*;
-        let unavailable =
-            [ClockSuspect, RegisterMissing, LogForked, StaleServer, Database, ShuttingDown, Unknown];
+        let unavailable = [
+            ClockSuspect,
+            RegisterMissing,
+            LogForked,
+            CheckpointKey,
+            StaleServer,
+            Database,
+            ShuttingDown,
+            Unknown,
+        ];
         for one in unavailable {
             assert_eq!((Problem::from(one).code(), Problem::from(one).status), (one.code(), 503));
         }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signing::digest::Digest;
+use signing::token::SignError;
 use store::log::{Head, SignedHead};
 use store::register::{Epoch, RegisterError, RegisterState};
 use store::storage::{Follower, Held};
@@ -97,6 +98,13 @@ impl From<RegisterError> for Trouble {
     fn from(error: RegisterError) -> Trouble {
         tracing::error!(%error, "the register cannot be used");
         Trouble::Halt(Unavailable::RegisterMissing)
+    }
+}
+
+impl From<SignError> for Trouble {
+    fn from(error: SignError) -> Trouble {
+        tracing::error!(%error, "no checkpoint is signed");
+        Trouble::Halt(Unavailable::CheckpointKey)
     }
 }
 
@@ -300,7 +308,7 @@ async fn sign(
         return Err(Trouble::Halt(Unavailable::RegisterMissing));
     }
     now.state.epoch = session.epoch().clone();
-    now.state.checkpoint = now.checkpoint(&shared.keys);
+    now.state.checkpoint = now.checkpoint(&shared.keys)?;
     // What a write left that failed is read as well.
     if now.state != before || !now.is_on_disk {
         write(register, now.state.clone()).await?;

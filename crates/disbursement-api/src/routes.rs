@@ -99,8 +99,15 @@ const fn dated(about: About) -> About {
 }
 
 const PAGE: &[Query] = &[Query::Limit, Query::Cursor];
-const SUBMISSION: &[&str] =
-    &["*", "register_missing", "log_forked", "queue_full", "shutting_down", "outcome_unknown"];
+const SUBMISSION: &[&str] = &[
+    "*",
+    "register_missing",
+    "log_forked",
+    "checkpoint_key_unavailable",
+    "queue_full",
+    "shutting_down",
+    "outcome_unknown",
+];
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use signing::canonical::{self, CanonicalError};
 use signing::digest::Digest;
 use signing::dsse::{Envelope, EnvelopeError, VerifyError};
-use signing::keys::{KeyId, PublicKey, SecretKey};
+use signing::keys::{KeyId, PublicKey};
 use signing::prepared::PreparedKey;
+use signing::token::{SignError, Signer};
 
 use crate::scalar::{InstructionId, Integer};
 use crate::{assets, cases, disbursements, governance, journal};
@@ -293,6 +294,9 @@ pub enum BuildError {
     /// The header names another key than the one that is to sign.
     #[error("the header names another key than the one that signs")]
     KeyMismatch,
+    /// The key did not sign.
+    #[error(transparent)]
+    Key(#[from] SignError),
 }
 
 /// One leaf of the log: a well-formed envelope and its meaning. Its signature is not checked yet.
@@ -322,11 +326,11 @@ impl Record {
     }
 
     /// Signs a payload. Where the payload names its key, that must be the one given.
-    pub fn sign(payload: Payload, key: &SecretKey) -> Result<Verified, BuildError> {
+    pub fn sign(payload: Payload, key: &dyn Signer) -> Result<Verified, BuildError> {
         if payload.named_key().is_some_and(|named| named != key.public().id()) {
             return Err(BuildError::KeyMismatch);
         }
-        let envelope = Envelope::sign(key, payload.kind().payload_type(), payload.encode());
+        let envelope = Envelope::try_sign(key, payload.kind().payload_type(), payload.encode())?;
         let size_bytes = envelope.encode().len();
         if size_bytes > 65_000 {
             return Err(BuildError::TooLarge(size_bytes));

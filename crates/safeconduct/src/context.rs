@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
-use client::home::KEY;
+use client::home::{KEY, KEY_URI};
 use client::{Client, Clock, Connection, Home, Identity, Ledger, Mode};
 use ledger::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use signing::keys::SecretKey;
+use signing::token::Signer;
 
 use crate::error::{Error, FAILED, Result};
+use crate::tokens::{self, Making};
 use crate::ui;
 
 /// Flags that every command takes.
@@ -94,12 +96,15 @@ impl Global {
         Ok((home, identity))
     }
 
-    /// The home's key, opened with the passphrase.
-    pub fn unlock(&self, home: &Home) -> Result<SecretKey> {
+    /// The home's key, opened with the passphrase, or with the PIN of the token that it is in.
+    pub fn unlock(&self, home: &Home) -> Result<Box<dyn Signer>> {
+        if let Some(uri) = home.read_text(KEY_URI)? {
+            return Ok(Box::new(tokens::key(uri.trim_end(), Making::Never, ui::pin)?));
+        }
         let pem = home.read_text(KEY)?.ok_or_else(|| {
             Error::new(format!("{} is missing; restore it from your backup", home.path(KEY).display()))
         })?;
-        Ok(SecretKey::from_pkcs8_pem(&pem, &ui::passphrase()?)?)
+        Ok(Box::new(SecretKey::from_pkcs8_pem(&pem, &ui::passphrase()?)?))
     }
 
     /// A service at this address.

@@ -7,6 +7,7 @@
 //! | `commands` | one module a family of commands |
 //! | `send` | the one way in which a command signs and sends |
 //! | `ui`, `progress`, `input`, `amount`, `evidence` | what people see and bring |
+//! | `tokens` | keys in PKCS#11 tokens (feature `pkcs11`) |
 //! | `serve`, `recovery`, `demo` | the service, its backup and recovery, and a tour of everything |
 //!
 //! Exit codes: 0 when all was accepted, 1 when something was refused or does not hold, 2 when the command was used
@@ -24,6 +25,7 @@ mod recovery;
 mod send;
 mod serve;
 mod shown;
+mod tokens;
 mod ui;
 
 use std::process::ExitCode;

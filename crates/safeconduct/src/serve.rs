@@ -25,6 +25,7 @@ use programme::Key;
 use programme::entity::CharterState;
 use records::scalar::Token;
 use signing::keys::{PublicKey, SecretKey};
+use signing::token::Signer;
 use store::embedded::{self, Archive, Embedded};
 use store::migrate::{self, Config};
 use store::pool::PoolSizes;
@@ -69,6 +70,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     register: Option<PathBuf>,
     #[command(flatten)]
+    token: keys::TokenArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
     /// Where our own PostgreSQL archives its WAL, on another disk: for backup and restore
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
@@ -82,7 +85,7 @@ pub struct ServeArgs {
     /// A collector of traces, by OTLP over HTTP, such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
-    /// Where a witness whom the policy names answers, such as witness.example/ada=https://witness.example; once for each
+    /// Where a witness answers, by its name in the policy; once for each
     #[arg(long, value_name = "NAME=URL", value_parser = witnesses::address)]
     witness: Vec<(String, String)>,
     /// The time, if the service's clock is right although it is far from the ledger's last entry
@@ -152,7 +155,7 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     recovery::refuse_restored(&args.data)?;
     let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
-    let (record, checkpoint) = keys::open(&args.data)?;
+    let (record, checkpoint) = keys::open(&args.data, &args.token)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(&args, &limits, connections, (record, checkpoint), server.as_mut()));
     runtime.shutdown_timeout(Duration::from_secs(10));
@@ -169,7 +172,7 @@ async fn serve(
     args: &ServeArgs,
     limits: &Limits,
     connections: Connections,
-    (record, checkpoint): (SecretKey, SecretKey),
+    (record, checkpoint): (SecretKey, Box<dyn Signer>),
     server: Option<&mut Embedded>,
 ) -> Result<()> {
     connections.prepare().await?;
@@ -379,7 +382,8 @@ fn same_keys(state: &CharterState, keys: &LedgerKeys) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "the keys in the data directory are not those that this ledger was founded with; restore them from your backup",
+        "the keys in the data directory, or the one in the token, are not those that this ledger was founded with; restore \
+         them from your backup, or name the right token",
     ))
 }
 

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
+const PASSPHRASE: &str = "SAFECONDUCT_PASSPHRASE";
+const PIN: &str = "SAFECONDUCT_PIN";
+
 /// Columns under a header, without lines between the rows.
 const STYLE: TableStyle = presets::ASCII_MARKDOWN.row_separator(LineStyle::none());
 
@@ -76,19 +79,27 @@ pub fn confirm(question: &str) -> Result<bool> {
 
 /// The passphrase of the home's key, from the environment or the terminal.
 pub fn passphrase() -> Result<Zeroizing<String>> {
-    match from_environment()? {
+    match from_environment(PASSPHRASE)? {
         Some(given) => Ok(given),
-        None => ask("Passphrase: "),
+        None => ask("Passphrase: ", PASSPHRASE),
+    }
+}
+
+/// The PIN of the token that the home's key is in, from the environment or the terminal.
+pub fn pin() -> Result<Zeroizing<String>> {
+    match from_environment(PIN)? {
+        Some(given) => Ok(given),
+        None => ask("The token's PIN: ", PIN),
     }
 }
 
 /// A new passphrase, asked for twice.
 pub fn new_passphrase() -> Result<Zeroizing<String>> {
-    let given = match from_environment()? {
+    let given = match from_environment(PASSPHRASE)? {
         Some(given) => given,
         None => {
-            let first = ask("New passphrase: ")?;
-            if *ask("The same again: ")? != *first {
+            let first = ask("New passphrase: ", PASSPHRASE)?;
+            if *ask("The same again: ", PASSPHRASE)? != *first {
                 return Err(Error::new("the two passphrases differ; run the command again"));
             }
             first
@@ -102,19 +113,18 @@ pub fn new_passphrase() -> Result<Zeroizing<String>> {
     Ok(given)
 }
 
-fn from_environment() -> Result<Option<Zeroizing<String>>> {
-    match std::env::var("SAFECONDUCT_PASSPHRASE") {
+fn from_environment(variable: &str) -> Result<Option<Zeroizing<String>>> {
+    match std::env::var(variable) {
         Ok(given) => Ok(Some(Zeroizing::new(given))),
         Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(_) => Err(Error::new("SAFECONDUCT_PASSPHRASE is not valid UTF-8")),
+        Err(_) => Err(Error::new(format!("{variable} is not valid UTF-8"))),
     }
 }
 
-fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+fn ask(prompt: &str, variable: &str) -> Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
-        return Err(Error::new(
-            "there is no terminal to ask for the passphrase on; set SAFECONDUCT_PASSPHRASE",
-        ));
+        let what = prompt.trim_end_matches([':', ' ']).to_lowercase();
+        return Err(Error::new(format!("there is no terminal to ask on for {what}; set {variable}")));
     }
     Ok(Zeroizing::new(rpassword::prompt_password(prompt)?))
 }

@@ -22,6 +22,7 @@ use crate::canonical;
 use crate::digest::Digest;
 use crate::keys::{BadSignature, KeyId, PublicKey, SecretKey, Signature};
 use crate::prepared::{self, Claim, PreparedKey};
+use crate::token::{SignError, Signer};
 
 /// The most bytes of an envelope: its canonical encoding must fit the 16-bit length of an entry in a C2SP tile.
 pub const MAX_ENVELOPE_BYTES: usize = 65_000;
@@ -129,6 +130,12 @@ impl Envelope {
     pub fn sign(key: &SecretKey, payload_type: &str, payload: Vec<u8>) -> Self {
         let signature = key.sign(&pae(payload_type, &payload));
         Self { payload_type: payload_type.to_owned(), payload, key_id: key.public().id(), signature }
+    }
+
+    /// The same with a key that may fail.
+    pub fn try_sign(key: &dyn Signer, payload_type: &str, payload: Vec<u8>) -> Result<Self, SignError> {
+        let signature = key.try_sign(&pae(payload_type, &payload))?;
+        Ok(Self { payload_type: payload_type.to_owned(), payload, key_id: key.public().id(), signature })
     }
 
     /// The envelope whose canonical encoding is exactly `bytes`.

@@ -18,8 +18,9 @@
 use sfv::{BareItem, DictSerializer, Dictionary, InnerList, Item, KeyRef, ListEntry, Parser, StringRef};
 
 use crate::digest::Digest;
-use crate::keys::{KeyId, PublicKey, SecretKey, Signature};
+use crate::keys::{KeyId, PublicKey, Signature};
 use crate::prepared::PreparedKey;
+use crate::token::{SignError, Signer};
 
 /// The label under which [`sign`] puts its signature.
 const LABEL: &str = "sig1";
@@ -83,6 +84,17 @@ impl HttpSignatureError {
     }
 }
 
+/// Why a request was not signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// It cannot be.
+    #[error(transparent)]
+    Form(#[from] HttpSignatureError),
+    /// The key did not.
+    #[error(transparent)]
+    Key(#[from] SignError),
+}
+
 /// A request whose signature covers enough and whose body has the signed digest, but which is **not yet verified**.
 #[derive(Clone, Debug)]
 pub struct Unverified {
@@ -128,15 +140,15 @@ pub fn content_digest(body: &[u8]) -> String {
 
 /// Signs a request: `@method`, `@target-uri` and, unless the body is empty, its content digest.
 ///
-/// Fails only where `target_uri`, `nonce` or `created` cannot be written into a header field.
+/// Fails only where `target_uri`, `nonce` or `created` cannot be written into a header field, or the key does not sign.
 pub fn sign(
     method: &str,
     target_uri: &str,
     body: &[u8],
-    key: &SecretKey,
+    key: &dyn Signer,
     created: i64,
     nonce: &str,
-) -> Result<SignedHeaders, HttpSignatureError> {
+) -> Result<SignedHeaders, Unsigned> {
     let content_digest = (!body.is_empty()).then(|| content_digest(body));
     let lookup = |name: &str| content_digest.clone().filter(|_| name == "content-digest");
     let request = Request { method, target_uri, headers: &lookup, body };
@@ -158,7 +170,7 @@ pub fn sign(
         covered.params.insert(label(name)?.to_owned(), value);
     }
 
-    let signature = key.sign(signature_base(&covered, &request)?.as_bytes());
+    let signature = key.try_sign(signature_base(&covered, &request)?.as_bytes())?;
     let mut value = DictSerializer::new();
     value.bare_item(label(LABEL)?, signature.as_bytes().as_slice());
     let signature = value.finish().unwrap_or_default();

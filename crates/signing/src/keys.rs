@@ -1,4 +1,5 @@
-//! Ed25519 keys (RFC 8032): public keys and their ids, signatures, and secret keys with their encrypted files.
+//! Ed25519 keys (RFC 8032): public keys and their ids, signatures, and secret keys with their encrypted files. Keys that are
+//! not in memory are in [`token`](crate::token).
 //!
 //! Verification is strict (`verify_strict`): small-order points are refused, and so is every encoding of a point or
 //! scalar but the canonical one, so that a signature that one verifier accepts is accepted by all, and no key exists

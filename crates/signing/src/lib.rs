@@ -7,6 +7,7 @@
 //! | [`canonical`] | RFC 8785 for closed types that hold neither numbers nor null |
 //! | [`keys`] | Ed25519 (RFC 8032, strict verification), SubjectPublicKeyInfo (RFC 8410), PKCS#8 with PBES2 (RFC 8018) |
 //! | [`prepared`] | the same verification for keys that sign often |
+//! | [`token`] | what signs: a key in memory, or one in a token, whose signatures are verified before they are used |
 //! | [`dsse`] | DSSE v1 envelopes with exactly one signature |
 //! | [`http`] | RFC 9421 message signatures with RFC 9530 content digests |
 //!
@@ -19,6 +20,7 @@ pub mod dsse;
 pub mod http;
 pub mod keys;
 pub mod prepared;
+pub mod token;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use signing::digest::Digest;
 use signing::keys::{PublicKey, SecretKey, Signature};
+use signing::token::{SignError, Signer};
 
 /// The type of an Ed25519 signature over the note's text (C2SP signed-note, "Signature types").
 const ED25519: u8 = 0x01;
@@ -59,10 +60,25 @@ impl Checkpoint {
 
     /// The signed note. The origin must be one that [`is_origin`] accepts; otherwise nobody can parse the note.
     pub fn sign(&self, key: &SecretKey) -> String {
-        let body = self.body();
-        let signature = key.sign(body.as_bytes());
-        let line = signature_line(&self.origin, key_hash(&self.origin, key.public()), signature.as_bytes());
-        format!("{body}\n{line}")
+        self.note(key.public(), &key.sign(self.body().as_bytes()))
+    }
+
+    /// The same with a key that may fail. It need not sign to the same bytes twice.
+    pub fn try_sign(&self, key: &dyn Signer) -> Result<String, SignError> {
+        Ok(self.note(key.public(), &key.try_sign(self.body().as_bytes())?))
+    }
+
+    fn note(&self, key: &PublicKey, signature: &Signature) -> String {
+        let line = signature_line(&self.origin, key_hash(&self.origin, key), signature.as_bytes());
+        format!("{}\n{line}", self.body())
+    }
+
+    /// Whether a text is this very checkpoint, signed by `key` once and by nobody else.
+    pub fn is_signed_in(&self, text: &str, key: &PublicKey) -> bool {
+        // What begins otherwise need not be verified.
+        let signatures = text.strip_prefix(&self.body()).and_then(|rest| rest.strip_prefix('\n'));
+        signatures.is_some_and(|lines| lines.lines().count() == 1)
+            && Self::parse_and_verify(text, &self.origin, key).is_ok_and(|signed| signed == *self)
     }
 
     /// The checkpoint in a signed note, if it is one of the log `origin` and signed by `key`.

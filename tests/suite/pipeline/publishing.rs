@@ -1,16 +1,21 @@
 //! The publisher: what it signs again, and what it refuses to sign.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use disbursement_api::pipeline::{Settings, Unavailable};
+use disbursement_api::pipeline::{LedgerKeys, Mode, Outcome, Pipeline, Settings, Submitted, Unavailable};
+use records::Verified;
 use signing::digest::Digest;
+use signing::keys::{PublicKey, SecretKey, Signature};
+use signing::token::{SignError, Signer};
 use store::packed::pack;
 use store::register::{self, Register};
 use store::{hashes, log};
 use tests::cluster::{runtime, say};
 use tests::replay::prove;
-use tests::service::Service;
+use tests::service::{Keys, Service, ledger_keys};
 use tests::wait::until;
 use tests::world::{World, policy};
 use translog::proof::{verify_consistency, verify_inclusion};
@@ -51,6 +56,74 @@ fn a_crash_before_the_checkpoint_was_stored_is_repaired_from_the_register() {
     until("the checkpoint", || checkpoint(&world).0 == before.0);
     // The very same one: none is signed twice.
     assert_eq!(checkpoint(&world), before);
+    prove(&mut world);
+}
+
+/// A key in a token that is pulled out, and that counts.
+#[derive(Debug)]
+struct Token {
+    key: SecretKey,
+    is_away: AtomicBool,
+    signed: AtomicU32,
+}
+
+#[derive(Debug)]
+struct InToken(Arc<Token>);
+
+impl Signer for InToken {
+    fn public(&self) -> &PublicKey {
+        self.0.key.public()
+    }
+
+    fn try_sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+        if self.0.is_away.load(Ordering::SeqCst) {
+            return Err(SignError::Token("it is away".to_owned()));
+        }
+        self.0.signed.fetch_add(1, Ordering::SeqCst);
+        Ok(self.0.key.sign(message))
+    }
+}
+
+#[test]
+fn a_head_is_signed_once_and_nothing_is_written_while_the_key_is_away() {
+    let mut world = World::new();
+    let records = ["b1", "b2", "b3"].map(|name| bank(&world, name));
+    world.service.stop();
+    let Keys { record, checkpoint: key, origin } = ledger_keys();
+    let token = Arc::new(Token { key, is_away: AtomicBool::new(false), signed: AtomicU32::new(0) });
+    let keys = LedgerKeys { record, checkpoint: Box::new(InToken(Arc::clone(&token))), origin };
+    let (pools, clock) = (world.database.pools(), world.clock.clone());
+    let pipeline = runtime().block_on(async {
+        Pipeline::start(pools, Arc::new(keys), world.register.clone(), move || clock.now(), hasty())
+    });
+    let submit = |record: &Verified| -> Result<Submitted, Unavailable> {
+        runtime().block_on(pipeline.submit(vec![Ok(record.envelope().clone())], Mode::Each))
+    };
+    let is_accepted = |submitted: &Submitted| matches!(submitted.outcomes[..], [Outcome::Accepted { .. }]);
+
+    let first = submit(&records[0]).unwrap();
+    assert!(is_accepted(&first) && first.checkpoint.is_some());
+    // The publisher looks once a second, and the head before this one was signed already.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(token.signed.load(Ordering::SeqCst), 1);
+
+    token.is_away.store(true, Ordering::SeqCst);
+    let before = fs::read(&world.register).unwrap();
+    let second = submit(&records[1]).unwrap();
+    assert!(is_accepted(&second) && second.checkpoint.is_none());
+    until("a halt", || pipeline.halted() == Some(Unavailable::CheckpointKey));
+    let committed = size(&world);
+    assert_eq!(submit(&records[2]), Err(Unavailable::CheckpointKey));
+    assert_eq!((fs::read(&world.register).unwrap(), size(&world)), (before, committed));
+
+    token.is_away.store(false, Ordering::SeqCst);
+    until("the key", || pipeline.halted().is_none());
+    assert_eq!(checkpoint(&world).0, committed);
+    assert!(submit(&records[1]).unwrap().checkpoint.is_some());
+    assert!(submit(&records[2]).unwrap().checkpoint.is_some());
+    assert_eq!(token.signed.load(Ordering::SeqCst), 3);
+    runtime().block_on(pipeline.shutdown());
+    world.restart();
     prove(&mut world);
 }
 

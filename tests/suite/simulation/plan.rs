@@ -45,7 +45,7 @@ pub fn plan() -> &'static Plan {
         world.records.iter().for_each(|record| frontier.append(record.leaf_hash()));
         let keys = LedgerKeys {
             record: cast::record_key(),
-            checkpoint: secret("ledger/checkpoints"),
+            checkpoint: Box::new(secret("ledger/checkpoints")),
             origin: id("ledger.example/1"),
         };
         let mut people: HashMap<_, _> =

@@ -315,12 +315,12 @@ pub fn home(place: &Place) -> Home {
 pub fn joined(fake: &Fake, place: &Place) -> Client {
     let home = home(place);
     membership::join(&home, &connect(fake), &key(1), founding().digest()).unwrap();
-    Client::open(home, key(1), connect(fake)).unwrap()
+    Client::open(home, Box::new(key(1)), connect(fake)).unwrap()
 }
 
 /// The same home once more, as another command opens it.
 pub fn again(fake: &Fake, place: &Place) -> Client {
-    Client::open(Home::open(&place.0).unwrap(), key(1), connect(fake)).unwrap()
+    Client::open(Home::open(&place.0).unwrap(), Box::new(key(1)), connect(fake)).unwrap()
 }
 
 pub fn banks(count: usize) -> Vec<Body> {

@@ -17,10 +17,11 @@ use super::process;
 use crate::pipeline::{Pipeline, Unavailable};
 
 /// Why nothing may be written for now, longer than one request long.
-const HALTS: [Unavailable; 7] = [
+const HALTS: [Unavailable; 8] = [
     Unavailable::ClockSuspect,
     Unavailable::RegisterMissing,
     Unavailable::LogForked,
+    Unavailable::CheckpointKey,
     Unavailable::StaleServer,
     Unavailable::Database,
     Unavailable::Unknown,

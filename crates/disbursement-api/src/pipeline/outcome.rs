@@ -92,6 +92,9 @@ pub enum Unavailable {
     /// The committed log does not extend what was signed before.
     #[error("the committed log does not extend what was signed before")]
     LogForked,
+    /// The key for checkpoints does not sign.
+    #[error("the ledger's key for checkpoints does not sign")]
+    CheckpointKey,
     /// The server is an older primary than one seen before, or of another cluster, or a standby.
     #[error("the database is not the primary that was seen last")]
     StaleServer,
@@ -133,6 +136,7 @@ impl Unavailable {
             Unavailable::ClockSuspect => "clock_suspect",
             Unavailable::RegisterMissing => "register_missing",
             Unavailable::LogForked => "log_forked",
+            Unavailable::CheckpointKey => "checkpoint_key_unavailable",
             Unavailable::StaleServer => "stale_server",
             Unavailable::Database => "database_unavailable",
             Unavailable::QueueFull => "queue_full",

@@ -3,6 +3,7 @@
 use programme::Key;
 use programme::entity::{CharterState, Stored as _};
 use signing::digest::Digest;
+use signing::token::SignError;
 use store::StoreError;
 use store::log::{Head, SignedHead, StoredTile};
 use store::register::RegisterState;
@@ -130,10 +131,15 @@ impl Tail {
         SignedHead { size: self.state.size, note: self.state.checkpoint.clone() }
     }
 
-    /// The checkpoint of this head. The same head is always signed to the same bytes.
-    pub fn checkpoint(&self, keys: &LedgerKeys) -> String {
-        let origin = keys.origin.to_string();
-        Checkpoint { origin, size: self.state.size, root: self.state.root }.sign(&keys.checkpoint)
+    /// The checkpoint of this head: that which the register holds, where it is of this head. A token need not sign to the
+    /// same bytes twice, and is not asked to.
+    pub fn checkpoint(&self, keys: &LedgerKeys) -> Result<String, SignError> {
+        let head =
+            Checkpoint { origin: keys.origin.to_string(), size: self.state.size, root: self.state.root };
+        if head.is_signed_in(&self.state.checkpoint, keys.checkpoint.public()) {
+            return Ok(self.state.checkpoint.clone());
+        }
+        head.try_sign(&keys.checkpoint)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use client::home::{IDENTITY, KEY};
+use client::home::{IDENTITY, KEY, KEY_URI};
 use client::membership::possession;
 use client::{Home, Identity, Ledger};
 use ledger::id::PrincipalId;
@@ -12,19 +12,24 @@ use records::governance::FoundingCustodian;
 use serde_json::json;
 use signing::digest::Digest;
 use signing::keys::SecretKey;
+use signing::token::Signer;
 
 use crate::context::Global;
 use crate::error::Result;
+use crate::tokens::{self, Making};
 use crate::{input, ui};
 
 /// `safeconduct key ...`
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a home with a new key; the passphrase encrypts it
+    /// Make a home with a new key; the passphrase encrypts it, or a token keeps it
     New {
         /// The opaque name as which you sign; never a person's name
         #[arg(long)]
         principal: PrincipalId,
+        /// Make the key in a token: a PKCS #11 URI; the token's PIN is in SAFECONDUCT_PIN, or asked for
+        #[arg(long, value_name = "URI")]
+        pkcs11: Option<String>,
     },
     /// Show whose home this is, and its key's id
     Show,
@@ -49,7 +54,7 @@ impl KeyCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
-            KeyCommand::New { principal } => new(global, principal),
+            KeyCommand::New { principal, pkcs11 } => new(global, principal, pkcs11),
             KeyCommand::Show => {
                 let (home, identity) = global.identity()?;
                 show(global, &home, &identity, "");
@@ -74,7 +79,7 @@ impl KeyCommand {
                     None => Ledger::read(&home)?.ledger,
                 };
                 let key = global.unlock(&home)?;
-                input::write_public(&out, &possession(&identity, &key, ledger).encode())?;
+                input::write_public(&out, &possession(&identity, &key, ledger)?.encode())?;
                 let next = format!(
                     "give {} to a custodian, who runs: safeconduct propose enrol --possession {} --roles ROLE,...",
                     out.display(),
@@ -87,14 +92,24 @@ impl KeyCommand {
     }
 }
 
-fn new(global: &Global, principal: PrincipalId) -> Result<ExitCode> {
+fn new(global: &Global, principal: PrincipalId, token: Option<String>) -> Result<ExitCode> {
     let home = Home::create(&global.home_dir()?)?;
-    let passphrase = ui::new_passphrase()?;
-    let key = SecretKey::generate()?;
-    home.write(KEY, key.to_pkcs8_pem(&passphrase)?.as_bytes())?;
+    let key: Box<dyn Signer> = match token {
+        Some(uri) => {
+            let key = tokens::key(&uri, Making::Always, ui::pin)?;
+            home.write(KEY_URI, format!("{uri}\n").as_bytes())?;
+            Box::new(key)
+        }
+        None => {
+            let passphrase = ui::new_passphrase()?;
+            let key = SecretKey::generate()?;
+            home.write(KEY, key.to_pkcs8_pem(&passphrase)?.as_bytes())?;
+            Box::new(key)
+        }
+    };
     let identity = Identity { key: key.public().id(), principal, public: key.public().clone() };
     home.write_json(IDENTITY, &identity)?;
-    let next = "back up the home directory and, apart from it, the passphrase: neither can be restored. A founding \
+    let next = "back up the home directory and, apart from it, the passphrase or PIN: neither can be restored. A founding \
                 custodian then runs `safeconduct key public --out FILE`; everybody else gets the ledger's id from a \
                 custodian and runs `safeconduct key possession --ledger ID --out FILE`";
     show(global, &home, &identity, next);

@@ -33,6 +33,8 @@ pub struct ReopenArgs {
     #[arg(long, value_name = "TIME")]
     confirm_clock: Option<Timestamp>,
     #[command(flatten)]
+    token: keys::TokenArgs,
+    #[command(flatten)]
     database: DatabaseArgs,
 }
 
@@ -50,7 +52,7 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
     let register = register_path(data, args.register.as_ref());
     let exported = data.join(RESTORED);
     let (reopened, receipts) = beside_database(&args.database, data, async |databases| {
-        let ledgers_keys = keys::open(data)?;
+        let ledgers_keys = keys::open(data, &args.token)?;
         let reopening = Reopening::of(
             databases.clone(),
             ledgers_keys,

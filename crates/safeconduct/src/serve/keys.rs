@@ -1,5 +1,6 @@
 //! The ledger's two keys on disk: `keys/record.pem` and `keys/checkpoint.pem` in the data directory, each PKCS#8 and
-//! encrypted, readable by the service's account only. They are made at the first start and never replaced.
+//! encrypted, readable by the service's account only. They are made at the first start and never replaced. The second may
+//! be in a token instead (`docs/operating/tokens.md`).
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
@@ -7,41 +8,81 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use clap::Args;
 use signing::keys::{PublicKey, SecretKey};
+use signing::token::Signer;
 use zeroize::Zeroizing;
 
 use super::shown;
 use crate::error::{Error, Result};
+use crate::tokens::{self, Making};
 
 const PASSPHRASE: &str = "SAFECONDUCT_SERVICE_PASSPHRASE";
 /// The name under which a service manager hands the passphrase over (systemd: `LoadCredential=`).
 const CREDENTIAL: &str = "safeconduct-passphrase";
+const PIN: &str = "SAFECONDUCT_SERVICE_PIN";
+/// The same for the token's PIN.
+const PIN_CREDENTIAL: &str = "safeconduct-pin";
 const PASSPHRASE_CHARACTERS_MIN: usize = 8;
 const RECORD: &str = "record.pem";
 const CHECKPOINT: &str = "checkpoint.pem";
 
+/// Where the ledger's key for checkpoints is, unless it is a file.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The ledger's key for checkpoints, in a token: a PKCS #11 URI; its PIN is in SAFECONDUCT_SERVICE_PIN, or asked for
+    #[arg(long, value_name = "URI")]
+    checkpoint_key: Option<String>,
+}
+
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
-pub(crate) fn open(data: &Path) -> Result<(SecretKey, SecretKey)> {
+pub(crate) fn open(data: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
     make_private(data)?;
     let dir = data.join("keys");
     let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
+    if let Some(uri) = &token.checkpoint_key {
+        return open_with_token(data, &dir, uri);
+    }
     let passphrase = match (record.exists(), checkpoint.exists()) {
         (true, true) => passphrase("The service's passphrase: ")?,
         (false, false) => {
             let passphrase = new_passphrase()?;
-            make(data, &dir, &passphrase)?;
+            make(data, &dir, &[RECORD, CHECKPOINT], &passphrase)?;
             passphrase
         }
         (has_record, _) => {
             let missing = if has_record { &checkpoint } else { &record };
             return Err(Error::new(format!(
-                "{} is missing beside the ledger's other key; restore it from your backup, or, if nothing was \
-                 founded with them yet, remove both",
+                "{} is missing beside the ledger's other key; restore it from your backup, name the token that it is \
+                 in (--checkpoint-key), or, if nothing was founded with them yet, remove both",
                 shown(missing)
             )));
         }
     };
-    Ok((read(&record, &passphrase)?, read(&checkpoint, &passphrase)?))
+    Ok((read(&record, &passphrase)?, Box::new(read(&checkpoint, &passphrase)?)))
+}
+
+/// The same with the key for checkpoints in a token.
+fn open_with_token(data: &Path, dir: &Path, uri: &str) -> Result<(SecretKey, Box<dyn Signer>)> {
+    let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
+    if checkpoint.exists() {
+        return Err(Error::new(format!(
+            "{} is there beside a key in a token: start without --checkpoint-key, or remove the file, if it is not this \
+             ledger's key or the same is in the token",
+            shown(&checkpoint)
+        )));
+    }
+    let is_first = !record.exists();
+    let passphrase = if is_first { new_passphrase()? } else { passphrase("The service's passphrase: ")? };
+    let making = if is_first { Making::IfMissing } else { Making::Never };
+    let pin =
+        || given(PIN, PIN_CREDENTIAL)?.map_or_else(|| asked("The token's PIN: ", PIN, PIN_CREDENTIAL), Ok);
+    // A first start that is cut short here finds the token's key when it is repeated.
+    let key = tokens::key(uri, making, pin)?;
+    if is_first {
+        make(data, dir, &[RECORD], &passphrase)?;
+    }
+    Ok((read(&record, &passphrase)?, Box::new(key)))
 }
 
 fn read(path: &Path, passphrase: &str) -> Result<SecretKey> {
@@ -54,12 +95,12 @@ fn read(path: &Path, passphrase: &str) -> Result<SecretKey> {
         .map_err(|error| Error::new(format!("{}: {error}", shown(path))))
 }
 
-/// Makes both keys in a directory of another name, so that they are there together, whole and on disk, or not at all: a
+/// Makes the keys in a directory of another name, so that they are there together, whole and on disk, or not at all: a
 /// first start may be cut short anywhere.
-fn make(data: &Path, dir: &Path, passphrase: &str) -> Result<()> {
+fn make(data: &Path, dir: &Path, names: &[&str], passphrase: &str) -> Result<()> {
     let new = data.join(format!("keys.new-{}", std::process::id()));
     make_private(&new)?;
-    for name in [RECORD, CHECKPOINT] {
+    for name in names {
         let pem = SecretKey::generate()?.to_pkcs8_pem(passphrase)?;
         let path = new.join(name);
         write(&path, pem.as_bytes()).map_err(|error| failed("write", &path, &error))?;
@@ -95,18 +136,18 @@ fn failed(action: &str, path: &Path, error: &io::Error) -> Error {
     Error::new(format!("cannot {action} {}: {error}", shown(path)))
 }
 
-/// The passphrase that we were given: in the environment, or as a credential of the service manager, which is a file that
-/// only we can read and whose last line feed does not count.
-fn given() -> Result<Option<Zeroizing<String>>> {
-    match std::env::var(PASSPHRASE) {
+/// The passphrase or PIN that we were given: in the environment, or as a credential of the service manager, which is a file
+/// that only we can read and whose last line feed does not count.
+fn given(variable: &str, credential: &str) -> Result<Option<Zeroizing<String>>> {
+    match std::env::var(variable) {
         Ok(given) => return Ok(Some(Zeroizing::new(given))),
         Err(std::env::VarError::NotUnicode(_)) => {
-            return Err(Error::new(format!("{PASSPHRASE} is not valid UTF-8")));
+            return Err(Error::new(format!("{variable} is not valid UTF-8")));
         }
         Err(std::env::VarError::NotPresent) => {}
     }
     let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
-    let path = Path::new(&credentials).join(CREDENTIAL);
+    let path = Path::new(&credentials).join(credential);
     match fs::read_to_string(&path) {
         Ok(text) => {
             let text = Zeroizing::new(text);
@@ -117,29 +158,31 @@ fn given() -> Result<Option<Zeroizing<String>>> {
     }
 }
 
-fn asked(prompt: &str) -> Result<Zeroizing<String>> {
+fn asked(prompt: &str, variable: &str, credential: &str) -> Result<Zeroizing<String>> {
     if io::stdin().is_terminal() {
         return Ok(Zeroizing::new(rpassword::prompt_password(prompt)?));
     }
     Err(Error::new(format!(
-        "there is no terminal to ask for the passphrase on; set {PASSPHRASE}, or hand it over as the credential {CREDENTIAL}"
+        "there is no terminal to ask for it on ({}); set {variable}, or hand it over as the credential {credential}",
+        prompt.trim_end_matches([':', ' '])
     )))
 }
 
 fn passphrase(prompt: &str) -> Result<Zeroizing<String>> {
-    given()?.map_or_else(|| asked(prompt), Ok)
+    given(PASSPHRASE, CREDENTIAL)?.map_or_else(|| asked(prompt, PASSPHRASE, CREDENTIAL), Ok)
 }
 
 fn new_passphrase() -> Result<Zeroizing<String>> {
-    let given = given()?;
+    let given = given(PASSPHRASE, CREDENTIAL)?;
     let is_asked = given.is_none();
-    let new = given.map_or_else(|| asked("A passphrase for the ledger's two new keys: "), Ok)?;
+    let new = given
+        .map_or_else(|| asked("A passphrase for the ledger's new keys: ", PASSPHRASE, CREDENTIAL), Ok)?;
     if new.chars().count() < PASSPHRASE_CHARACTERS_MIN {
         return Err(Error::new(format!(
             "the passphrase is too short: use {PASSPHRASE_CHARACTERS_MIN} characters at least, better five random words"
         )));
     }
-    if is_asked && *asked("The same again: ")? != *new {
+    if is_asked && *asked("The same again: ", PASSPHRASE, CREDENTIAL)? != *new {
         return Err(Error::new("the two passphrases differ; start the service again"));
     }
     Ok(new)

@@ -6,3 +6,4 @@ mod http;
 mod http_base;
 mod keys;
 mod prepared;
+mod token;

@@ -42,6 +42,34 @@ fn a_checkpoint_byte_for_byte() {
     }
 }
 
+#[test]
+fn a_note_is_this_checkpoint_signed_once_or_it_is_not() {
+    let (checkpoint, public) = (checkpoint(), key().public().clone());
+    let signed = checkpoint.try_sign(&key()).unwrap();
+    assert_eq!(signed, checkpoint.sign(&key()));
+    assert!(checkpoint.is_signed_in(&signed, &public));
+    let others = [
+        Checkpoint { size: checkpoint.size + 1, ..checkpoint.clone() },
+        Checkpoint { root: Digest::of("another"), ..checkpoint.clone() },
+        Checkpoint { origin: "ledger.example/other".to_owned(), ..checkpoint.clone() },
+        // Its text begins with the same bytes.
+        Checkpoint { size: checkpoint.size / 10, ..checkpoint.clone() },
+    ];
+    for other in others {
+        assert!(!other.is_signed_in(&signed, &public), "{other:?}");
+        assert!(!checkpoint.is_signed_in(&other.sign(&key()), &public), "{other:?}");
+    }
+    let stranger = SecretKey::from_seed([6; 32]);
+    assert!(!checkpoint.is_signed_in(&signed, stranger.public()));
+    assert!(!checkpoint.is_signed_in(&checkpoint.sign(&stranger), &public));
+    let cosigned = format!("{signed}\u{2014} somebody {}\n", STANDARD.encode([0; 76]));
+    assert_eq!(parse(&cosigned), Ok(checkpoint.clone()));
+    assert!(!checkpoint.is_signed_in(&cosigned, &public));
+    for text in ["", &checkpoint.body(), &signed[..signed.len() - 1], &format!("{signed}\n")] {
+        assert!(!checkpoint.is_signed_in(text, &public), "{text}");
+    }
+}
+
 /// The example of the Go package sumdb/note, whose format C2SP signed-note took over.
 #[test]
 fn a_verifier_key_byte_for_byte() {

@@ -18,6 +18,7 @@ use records::{Basis, Body, Payload, Record, Verified};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey, SecretKey};
+use signing::token::{SignError, Signer};
 use store::Databases;
 use store::log::{self, SignedHead};
 use store::register::{Register, RegisterState};
@@ -57,6 +58,8 @@ pub enum ReopenError {
     Register(#[from] store::register::RegisterError),
     #[error("cannot keep the old register: {0}")]
     Io(#[from] io::Error),
+    #[error("nothing was signed: {0}; reopen again, which is safe")]
+    Key(#[from] SignError),
     #[error("the records do not make the head's root; restore again")]
     NotWhole,
 }
@@ -87,7 +90,7 @@ impl Reopening {
     /// Reads the custodians' acts: the proposal and what a quorum needs of concurrences, in any order.
     pub async fn of(
         databases: Databases,
-        (record, checkpoint): (SecretKey, SecretKey),
+        (record, checkpoint): (SecretKey, Box<dyn Signer>),
         register: PathBuf,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
         confirm_clock: Option<Timestamp>,
@@ -173,9 +176,14 @@ impl Reopening {
         let mut state = read.map_err(|trouble| trouble.reason())?.ok_or(ReopenError::NotWhole)?;
         let origin = shared.keys.origin.to_string();
         let head = Checkpoint { origin, size: state.size, root: state.root };
-        state.checkpoint = head.sign(&shared.keys.checkpoint);
+        let key = &shared.keys.checkpoint;
+        let held = register.read();
+        state.checkpoint = match &held {
+            Ok(Some(held)) if head.is_signed_in(&held.checkpoint, key.public()) => held.checkpoint.clone(),
+            _ => head.try_sign(key)?,
+        };
         let head = SignedHead { size: state.size, note: state.checkpoint.clone() };
-        let old_register = match register.read() {
+        let old_register = match held {
             Ok(None) => None,
             // This was done before, and cut short afterwards.
             Ok(Some(held)) if held.checkpoint == state.checkpoint => None,
