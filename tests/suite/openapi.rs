@@ -30,7 +30,7 @@ fn the_description_has_every_route_and_no_other() {
             Who::Anybody | Who::Signers => vec![],
             Who::Roles(roles) => roles.iter().map(|role| role.name()).collect(),
         };
-        (route.method.to_owned(), route.path.to_owned(), json!(roles).to_string())
+        (route.method.to_owned(), route.path.replace('*', ""), json!(roles).to_string())
     });
     assert_eq!(described, is.collect());
 }
@@ -100,7 +100,7 @@ fn every_answer_is_one_that_is_described() {
     let answers: Value = serde_json::from_slice(&std::fs::read(dir.join("answers.json")).unwrap()).unwrap();
     // The description itself is where it begins, and not among what it asks.
     for route in ROUTES.iter().filter(|route| route.path != "/v1/openapi.json") {
-        let of_route = &answers[format!("{} {}", route.method, route.path)];
+        let of_route = &answers[format!("{} {}", route.method, route.path.replace('*', ""))];
         assert!(of_route["200"].as_u64() > Some(0), "{} is never done: {of_route}", route.path);
         let is_refused = of_route.as_object().unwrap().keys().any(|status| status.starts_with('4'));
         assert!(is_refused || route.who == Who::Anybody, "{} is never refused: {of_route}", route.path);

@@ -242,7 +242,7 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
             },
             _ => vec![],
         },
-        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => vec![],
+        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => vec![],
     }
 }
 

@@ -164,6 +164,11 @@ impl Home {
 
 /// Writes a file whole and readable by the owner only: to a neighbour, synchronised, renamed.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_whole(path, bytes, 0o600)
+}
+
+/// The same for those whom a mode allows to read it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -171,7 +176,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&temporary)
         .and_then(|mut out| out.write_all(bytes).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&temporary, path));

@@ -9,6 +9,7 @@ pub mod disbursements;
 pub mod keys;
 pub mod packs;
 pub mod proofs;
+pub mod publishing;
 pub mod reads;
 pub mod reopening;
 pub mod reports;
