@@ -98,14 +98,17 @@ impl Export<'_> {
         if before.as_ref().is_some_and(|before| before.size > self.size) {
             return Err(Error::Answer("what is public is less than the folder has".to_owned()));
         }
-        let mut lacks = Vec::new();
+        let (mut lacks, mut has_some) = (Vec::new(), false);
         let mut above = BTreeMap::<TileId, Vec<u8>>::new();
         let mut frontier = Frontier::new();
         for (id, width) in self.of_level_0() {
             let path = path_of(tile::path(id, width))?;
             let length = usize::from(width) * 32;
             let hashes = match self.read(&path)? {
-                Some(hashes) => hashes,
+                Some(hashes) => {
+                    has_some = true;
+                    hashes
+                }
                 None => {
                     let hashes = self.client.fetch(&path, length as u64)?;
                     lacks.push((path, hashes.clone()));
@@ -129,9 +132,11 @@ impl Export<'_> {
             }
         }
         if frontier.root() != shown.root {
-            let reason =
-                "the hash tiles, those of the folder among them, do not make the public checkpoint's root";
-            return Err(Error::Answer(reason.to_owned()));
+            let reason = "its tiles do not make the public checkpoint's root".to_owned();
+            return Err(match has_some {
+                true => Error::Damaged { path: self.dir.to_owned(), reason },
+                false => Error::Answer(reason),
+            });
         }
         for (id, hashes) in above {
             let path = path_of(tile::path(id, tile::width(id, self.size)))?;

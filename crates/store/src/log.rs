@@ -39,7 +39,7 @@ const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM env
 /// Stores a checkpoint; with a pad before it (kind 5), it is one that becomes public.
 pub(crate) const CHECKPOINT: &str = "WITH stored AS ( \
         INSERT INTO checkpoints (size, note, is_public) \
-        VALUES ($1, $2, EXISTS (SELECT FROM records WHERE position = $1 - 1 AND kind = 5)) \
+        VALUES ($1::bigint, $2, EXISTS (SELECT FROM records WHERE position = $1 - 1 AND kind = 5)) \
         ON CONFLICT (size) DO NOTHING) \
     SELECT set_config('synchronous_commit', 'off', true)";
 
