@@ -261,12 +261,14 @@ $$;
 CREATE TRIGGER keep_balances AFTER INSERT ON postings
 REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION keep_balances();
 
--- Signed checkpoints, and the complete tiles of 256 hashes that proofs are made of. Only appended to.
+-- Signed checkpoints (those of heads that become public are marked), and the complete tiles of 256 hashes that proofs are made of. Only appended to.
 CREATE TABLE checkpoints (
     size      bigint PRIMARY KEY,
     note      text NOT NULL,
+    is_public boolean NOT NULL DEFAULT false,
     signed_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX public_heads ON checkpoints (size) WHERE is_public;
 -- Those that as many witnesses cosigned as policy demanded, with the cosignatures, which speak for themselves.
 CREATE TABLE cosigned (
     size bigint PRIMARY KEY,

@@ -16,6 +16,8 @@ pub struct Answer {
     /// The headers, names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body, as it came.
+    pub bytes: Vec<u8>,
+    /// The body as text.
     pub text: String,
     /// The body as JSON, null where it is none.
     pub json: Value,
@@ -62,9 +64,10 @@ fn try_answer(
         .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()))
         .collect();
     let status = response.status().as_u16();
-    let text = response.body_mut().with_config().limit(1 << 30).read_to_string()?;
+    let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Ok(Answer { status, headers, text, json })
+    Ok(Answer { status, headers, bytes, text, json })
 }
 
 /// Posts a body as it is.

@@ -1,6 +1,6 @@
 //! People whose keys do not count: not yet, no longer, or never.
 
-use records::governance::{Act, Concurrence, Policy, Proposal, Role, Veto};
+use records::governance::{Act, Concurrence, Policy, Proposal, Publication, Role, Veto};
 use records::scalar::Integer;
 use records::{Body, Verified};
 
@@ -13,7 +13,8 @@ pub const DELAY_S: u64 = 3600;
 /// A ledger under a policy with a delay, and on it `gone`, whose key was revoked, `stopped`, whose enrolment was vetoed,
 /// and `late`, whose key is not valid yet. All three were to be approvers. `mallory` was never enrolled.
 pub fn world_with_outsiders() -> World {
-    let delayed = Policy { quorum_delay_s: Integer(DELAY_S), ..policy() };
+    let publication = Some(Publication { every_s: Integer(DELAY_S), multiple: Integer(256) });
+    let delayed = Policy { publication, quorum_delay_s: Integer(DELAY_S), ..policy() };
     let world = World::with_policy(delayed);
     world.decide(world.enrolment("gone", "gone", &[Role::Approver]));
     let stopped = propose(&world, world.enrolment("stopped", "stopped", &[Role::Approver]));

@@ -55,11 +55,11 @@ MINOR_UNITS = {
     "HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR "
     "MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP "
     "SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW "
-    "ZWG",
-    3: "BHD IQD JOD KWD LYD OMR TND", 4: "CLF UYW",
+    "ZWG", 3: "BHD IQD JOD KWD LYD OMR TND", 4: "CLF UYW",
 }
 MINOR_UNITS = {code: units for units, codes in MINOR_UNITS.items() for code in codes.split()}
 EPOCH, MAX_INTEGER, SPKI_PREFIX = datetime.datetime(1970, 1, 1), 2**63 - 1, bytes.fromhex("302a300506032b6570032100")
+END = 253402300799  # the last second of the year 9999
 HIDDEN = re.compile("[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 Money, PublicKey = namedtuple("Money", "minor currency"), namedtuple("PublicKey", "id raw")
 
@@ -175,8 +175,10 @@ offer-version = offer:id version:integer
 part = amount:money body:id
 band = approvers:integer directors:integer up_to:money
 witness = key:key name:token statement:=consistent|replayed
+publication = every_s:integer multiple:integer
 witnessing = replays:integer threshold:integer witnesses:witness*
-policy = bands:band* channels:=manual* {SETTINGS.replace(" ", ":integer ")}:integer witnessing?:witnessing
+policy = bands:band* channels:=manual* {SETTINGS.replace(" ", ":integer ")}:integer publication?:publication \
+witnessing?:witnessing
 empty acceptance =
 signature = keyid:digest sig:base64
 dsse = payload:base64 payloadType:payload-type signatures:signature*
@@ -229,6 +231,7 @@ group = epoch:token first:integer ledger:digest recorded_at:time root:digest rul
 entry = authority:digest* benefit?:id case_commitment?:digest disbursement?:id effective:day id:entry-id ledger:digest \
 lines:line* reverses?:entry-id
 lapse = disbursement:id expired:time ledger:digest request:digest
+pad = ledger:digest position:integer public_from:time
 key-possession = key:key ledger:digest principal:id
 header = balances:integer balances_at:integer checkpoint:note format:=safeconduct-bundle[.]v1 ledger:digest \
 records:integer
@@ -285,11 +288,10 @@ def parse_record(leaf):
     demand(len(leaf) <= 65000, "envelope_too_large")
     kind, payload, keyid, signature = parse(leaf, parse_envelope, "envelope_not_json", "envelope_not_canonical")
     message, ours = pre_authentication(kind, payload), OURS.fullmatch(kind)
-    demand(ours and ours[1] in {*RULES, "founding", "group", "entry", "lapse"}, "payload_type_unknown", kind)
-    kind = ours[1]
-    says = parse(payload, FRAMES.get(kind) or FORMS[kind], "payload_invalid", "payload_not_canonical")
+    demand(ours and ours[1] in {*RULES, "founding", "group", "entry", "lapse", "pad"}, "payload_type_unknown", kind)
+    says = parse(payload, FRAMES.get(ours[1]) or FORMS[ours[1]], "payload_invalid", "payload_not_canonical")
     demand(getattr(says, "key", keyid) == keyid, "payload_key_mismatch")
-    return Record(kind, says, payload, keyid, signature, message, sha256(message).hex(), sha256(b"\0", leaf))
+    return Record(ours[1], says, payload, keyid, signature, message, sha256(message).hex(), sha256(b"\0", leaf))
 
 def possession(envelope):
     kind, payload, keyid, signature = envelope
@@ -394,7 +396,7 @@ class State:
         self.keys, self.roles = {}, {each: [(self.now, {"custodian"})] for each in self.custodians}
         for each in self.charter.custodians:
             self.enrol(each.key, each.principal, self.now)
-        self.ids, self.proposals, self.reports, self.facts = {}, {}, {}, {}
+        self.ids, self.proposals, self.reports, self.facts, self.owed, self.is_open = {}, {}, {}, {}, None, False
         self.assets, self.funds, self.banks, self.offers, self.cases = set(), {}, {}, {}, {}
         self.agency_refs, self.disbursements, self.obligations, self.origins = set(), {}, set(), [self.charter.origin]
 
@@ -462,6 +464,7 @@ def check_policy(policy, charter, code):
     some = [policy.bank_report_persons, policy.receipt_persons, policy.basis_age_s, policy.expiry_max_s, policy.gap_s]
     longest = max(value for name, value in policy._asdict().items() if name.endswith("_s"))
     demand(min(some) > 0 and longest <= 3660 * 86400 and is_sorted(policy.channels), code, "a number, or channels")
+    demand(not (plan := policy.publication) or 60 <= plan.every_s <= 3660 * 86400 and 2 <= plan.multiple <= 4096, code)
     if found := policy.witnessing:
         names, keys, says = ([getattr(each, of) for each in found.witnesses] for of in ("name", "key", "statement"))
         is_good = is_sorted(names) and len({*keys} - {charter.record_key, charter.checkpoint_key}) == len(names)
@@ -491,16 +494,12 @@ def check_act(s, name, act, count):  # when it is proposed, and again when it is
         key = get(s.keys, act.key, "key_unknown")
         demand(not key.is_vetoed and key.until is None and (act.since or 0) <= s.size, "act_invalid", "revoked, or not yet")
     else:
-        demand(is_sorted(act.roles), "act_invalid", "roles are not sorted")
-        demand("agency" not in act.roles or act.roles == ["agency"], "act_invalid", "an agency holds no other role")
+        demand(is_sorted(act.roles) and ("agency" not in act.roles or len(act.roles) == 1), "act_invalid", "roles")
         says = [possession(each) for each in getattr(act, "possessions", [])]
-        demand(says or act.principal in s.roles, "act_invalid", "no such principal")
-        keys = [each.key.id for each in says]
-        demand(len(keys) == len(set(keys)), "act_invalid", "a key twice")
-        is_ours = all((each.ledger, each.principal) == (s.ledger, act.principal) for each in says)
-        demand(is_ours, "possession_invalid", "for another ledger or principal")
-        own = {s.charter.record_key.id, s.charter.checkpoint_key.id}
-        demand(not (own | s.keys.keys()) & set(keys), "key_enrolled")
+        keys, is_known = {each.key.id for each in says}, says or act.principal in s.roles
+        demand(is_known and len(keys) == len(says), "act_invalid", "no such principal, or a key twice")
+        demand({each[1:] for each in says} <= {(s.ledger, act.principal)}, "possession_invalid", "for another")
+        demand(not {s.charter.record_key.id, s.charter.checkpoint_key.id, *s.keys} & keys, "key_enrolled")
         demand(("custodian" in act.roles) == (act.principal in s.custodians), "custodians_fixed")
         demand(all(start <= s.now for start, _ in s.roles.get(act.principal, [])), "act_pending")
 
@@ -583,10 +582,9 @@ def fund_of(s, b, name, kind, banks=(), positive=(), others=()):
     """A fund of this kind, in whose currency the banks and amounts are; the first of those are above zero."""
     fund = get(s.funds, name, "fund_unknown")
     demand(fund.kind == kind, "fund_wrong_kind", name)
-    currencies = [get(s.banks, bank, "bank_unknown") for bank in banks]
-    currencies += [each.currency for each in (*positive, *others)]
-    demand(set(currencies) <= {fund.currency}, "currency_mismatch")
-    demand(all(each.minor > 0 for each in positive), "amount_not_positive")
+    of_banks, is_some = [get(s.banks, bank, "bank_unknown") for bank in banks], all(each.minor > 0 for each in positive)
+    are_same = {*of_banks, *(each.currency for each in (*positive, *others))} <= {fund.currency}
+    guard(are_same, "currency_mismatch", is_some, "amount_not_positive")
     check_day(s, getattr(b, "value_date", ""))
     return fund
 
@@ -740,8 +738,7 @@ def counting(s, d):  # the approvals whose keys are valid, and whose signers may
     return [each for each in d.approvals if s.is_valid(each.key) and s.holds(each.signer, "approver", "director")]
 
 def are_enough(s, approvals, band):
-    directors = sum(s.holds(each.signer, "director") for each in approvals)
-    return len(approvals) >= band.approvers and directors >= band.directors
+    return len(approvals) >= band.approvers and sum(s.holds(a.signer, "director") for a in approvals) >= band.directors
 
 def approval(s, r, b):
     d, e, signer = find(s, b.effect, "requested"), b.effect, r.says.signer
@@ -775,9 +772,12 @@ def end(s, d, stage):
 
 def lapse(s, p):
     d = get(s.disbursements, p.disbursement, "lapse_not_due")
-    is_named = (p.ledger, p.request, p.expired) == (s.ledger, d.request, d.body.expires)
-    demand(is_over(s, d) and is_named, "lapse_not_due")
+    demand(is_over(s, d) and p[1:] == (d.body.expires, s.ledger, d.request), "lapse_not_due")
     return end(s, d, "lapsed")
+
+def pad(s, p):  # ends its group, and changes nothing
+    demand(s.owed and p == (s.ledger, s.size, s.owed[1]), "pad_unexpected")
+    s.is_open, s.owed = False, s.owed if (s.size + 1) % s.owed[0] else None
 
 def delivery(s, r, b):
     demand(b.invoiced.minor > 0, "amount_not_positive")
@@ -889,7 +889,7 @@ class Replay:
 
     def follow(self, record):
         s, says, self.state.size = self.state, record.says, self.size
-        guard(record.kind != "founding", "ledger_founded", s.groups or record.kind == "group", "outside_group")
+        guard(s.is_open or record.kind in ("group", "pad"), "outside_group", record.kind != "founding", "ledger_founded")
         demand(record.kind != "entry", "entry_unexpected")
         if record.kind in RULES:
             check_frame(s, record)
@@ -900,7 +900,7 @@ class Replay:
                 self.carried |= {key.id: key.raw for key in keys}
         else:
             demand(record.keyid == s.charter.record_key.id, "not_the_ledgers_key")
-            entry = lapse(s, says) if record.kind == "lapse" else self.begin_group(s, says)
+            entry = {"group": self.begin_group, "lapse": lapse, "pad": pad}[record.kind](s, says)
         if entry:
             s.books.take(entry.lines, s.funds)
             self.expected = entry_payload(s, record.digest, entry)
@@ -910,11 +910,13 @@ class Replay:
         guard(group.first == self.size, "group_position", group.ledger == self.ledger, "group_ledger")
         guard(group.root == root_of(self.peaks).hex(), "group_root", group.recorded_at >= s.now, "group_time")
         demand(group.rules == 1, "group_rules")
-        s.now = group.recorded_at
+        last, s.now, s.is_open = s.now, group.recorded_at, True
         s.groups[group.first] = (group.root, s.now)
+        if (plan := s.policy().publication) and last // plan.every_s < s.now // plan.every_s < END // plan.every_s:
+            s.owed = plan.multiple, (s.now // plan.every_s + 1) * plan.every_s
 
     def end_group(self, s):
-        demand(self.expected is None, "cut_off")
+        guard(self.expected is None, "cut_off", s.owed is None, "pad_missing")
         for name, d in s.disbursements.items():
             demand(not is_over(s, d, s.policy().lapse_grace_s), "lapse_missing", name)
 
@@ -926,8 +928,7 @@ def claim(value):
 
 def read_line(stream, limit, missing):
     data = stream.readline(limit + 1)
-    demand(data, missing)
-    demand(data.endswith(b"\n"), "line_too_long" if len(data) > limit else "line_unterminated")
+    guard(data, missing, data.endswith(b"\n"), "line_too_long" if len(data) > limit else "line_unterminated")
     return data[:-1]
 
 def compare(claimed, s, place):
@@ -946,8 +947,7 @@ def audit(stream, ledger, place):
     demand(header.balances_at > 0, "balances_at_within_group")
     claimed, replay = {}, Replay(ledger)
     for place["line"] in range(2, header.balances + 2):
-        data = read_line(stream, 66000, "balances_missing")
-        key, balance = parse(data, claim, "balance_malformed", "balance_malformed")
+        key, balance = parse(read_line(stream, 66000, "balances_missing"), claim, *["balance_malformed"] * 2)
         demand(not claimed or key > next(reversed(claimed)), "balance_order")
         claimed[key] = balance
     for position in range(header.records):

@@ -27,6 +27,7 @@ mod openapi;
 mod oracle;
 mod packs;
 mod pipeline;
+mod published;
 mod readme;
 mod recovery;
 mod second;

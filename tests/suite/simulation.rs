@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use disbursement_api::pipeline::{Mode, Outcome, Pipeline, Settings, Submitted, Unavailable};
 use programme::replay::Replay;
-use records::Verified;
+use records::{Kind, Verified};
 use signing::digest::Digest;
 use store::Databases;
 use tests::cluster::say;
@@ -259,6 +259,11 @@ fn check(outside: &Outside, accepted: &BTreeMap<Digest, u64>) {
             Some(root),
             "a head of {size} that is not the log's"
         );
+    }
+    let is_pad = |at: usize| server.log.get(at).is_some_and(|record| record.kind() == Kind::Pad);
+    for size in plan().records.len() + 1..=server.log.len() {
+        let is_public = is_pad(size - 1) && !is_pad(size);
+        assert!(!is_public || signed.contains_key(&(size as u64)), "a public head of {size} was not signed");
     }
     assert_eq!(register.size, server.head.size, "the last head was not signed");
     let stored = server.checkpoints.last_key_value().map(|(_, note)| note);

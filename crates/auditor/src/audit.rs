@@ -318,7 +318,7 @@ impl Audit<'_, '_> {
                 checked.approvals += u64::from(matches!(**body, Body::Approval(_)));
             }
             Payload::JournalEntry(_) => checked.entries += 1,
-            Payload::Founding(_) | Payload::Lapse(_) => {}
+            Payload::Founding(_) | Payload::Lapse(_) | Payload::Pad(_) => {}
         }
     }
 

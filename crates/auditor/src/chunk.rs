@@ -243,7 +243,7 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
             Body::Proposal(proposal) => enrolled_keys(&proposal.act),
             _ => vec![],
         },
-        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => vec![],
+        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => vec![],
     }
 }
 

@@ -220,7 +220,7 @@ impl Observer for Payments {
                 self.instruction(replayed.position, replayed.record.digest(), body)
             }
             Payload::JournalEntry(entry) => self.entry(replayed.position, entry),
-            Payload::Founding(_) | Payload::Group(_) | Payload::Lapse(_) => {}
+            Payload::Founding(_) | Payload::Group(_) | Payload::Lapse(_) | Payload::Pad(_) => {}
         }
     }
 

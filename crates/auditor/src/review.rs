@@ -59,7 +59,7 @@ impl Signed {
     /// Takes the record at a position.
     pub fn take(&mut self, position: u64, record: &Verified) {
         let kind = record.kind();
-        if !matches!(kind, Kind::Group | Kind::JournalEntry | Kind::Lapse) {
+        if !matches!(kind, Kind::Group | Kind::JournalEntry | Kind::Lapse | Kind::Pad) {
             self.0.entry(record.envelope().key_id).or_default().push((position, kind));
         }
     }

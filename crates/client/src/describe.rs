@@ -11,7 +11,7 @@ use records::Body;
 use records::assets::{ClaimKind, FundKind, ReversalSubject, Share};
 use records::cases::{BenefitKind, Offer, OfferVersion, ScreeningOutcome};
 use records::disbursements::{Channel, Effect, Request};
-use records::governance::{Act, Charter, Policy, Role};
+use records::governance::{Act, Charter, Policy, Publication, Role};
 use records::scalar::Evidence;
 use records::witnessing::{Statement, Witnessing};
 
@@ -365,6 +365,13 @@ fn policy(mut words: Words, policy: &Policy) -> Words {
         .and("difference of clocks", duration(policy.skew_s.0))
         .and("longest gap between groups", duration(policy.gap_s.0))
         .and("grace of a lapse", duration(policy.lapse_grace_s.0));
+    let words = match policy.publication {
+        None => words.and("public of the log", "nothing"),
+        Some(Publication { every_s, multiple }) => {
+            let each = duration(every_s.0);
+            words.and("public of the log", format!("a head each {each}, of a multiple of {multiple} records"))
+        }
+    };
     let Some(Witnessing { replays, threshold, witnesses }) = &policy.witnessing else {
         return words.and("cosignatures demanded", "none");
     };

@@ -176,6 +176,19 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// The same for a file that is too large to be held in memory: `write` writes it.
 pub fn write_private_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+    write_whole_by(path, 0o600, write)
+}
+
+/// The same for those whom a mode allows to read it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    write_whole_by(path, mode, |out| out.write_all(bytes))
+}
+
+fn write_whole_by(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -183,7 +196,7 @@ pub fn write_private_by(path: &Path, write: impl FnOnce(&mut File) -> io::Result
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&temporary)
         .and_then(|mut out| write(&mut out).and_then(|()| out.sync_all()))
         .and_then(|()| fs::rename(&temporary, path));

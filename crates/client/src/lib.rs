@@ -10,6 +10,7 @@
 //! | [`receipt`] | the proof, verifiable offline, that the log holds a record |
 //! | [`reopening`] | a log that goes on under a new origin after a loss: verified, and followed |
 //! | [`witnessing`] | how many witnesses must have cosigned a checkpoint, and receipts under one |
+//! | [`export`] | what is public of the log, as static files |
 //! | [`describe`] | what is about to be signed, in plain words |
 //! | [`reads`] | the answers of the service |
 //! | [`draw`], [`tags`] | random references, and a screener's salted person tags |
@@ -26,6 +27,7 @@ pub mod connection;
 pub mod describe;
 pub mod draw;
 mod error;
+pub mod export;
 pub mod home;
 pub mod keeping;
 pub mod membership;

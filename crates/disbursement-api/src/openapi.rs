@@ -101,6 +101,11 @@ pub(crate) fn text(_: &mut Components) -> Value {
     json!({"text/plain; charset=utf-8": {"schema": {"type": "string"}}})
 }
 
+/// An answer that is a tile or a bundle of entries.
+pub(crate) fn bytes(_: &mut Components) -> Value {
+    json!({"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}})
+}
+
 /// An answer that is a bundle.
 pub(crate) fn bundle(_: &mut Components) -> Value {
     json!({"application/x-ndjson": {"schema": {"type": "string"}}})
@@ -111,6 +116,8 @@ pub(crate) fn document(_: &mut Components) -> Value {
     json!({"application/json": {"schema": {"type": "object"}}})
 }
 
+/// What follows `tile/` or `tile/entries/` in a path of C2SP tlog-tiles.
+const TILE_PATH: &str = "^([0-7]/)?(x[0-9]{3}/)*[0-9]{3}(\\.p/[0-9]{1,3})?$";
 /// Of every route.
 const ALWAYS: &[&str] =
     &["query_invalid", "internal", "database_unavailable", "stale_server", "overloaded", "request_timeout"];
@@ -150,10 +157,11 @@ pub(crate) fn openapi(limits: &HttpLimits) -> Value {
     let mut components = Components::new();
     let problem = reference::<types::Problem>(&mut components);
     let envelope = reference::<types::SignedEnvelope>(&mut components);
-    let mut paths = BTreeMap::<&str, Map<String, Value>>::new();
+    let mut paths = BTreeMap::<String, Map<String, Value>>::new();
     for route in ROUTES {
         let operation = operation(route, limits, &mut components, &problem, &envelope);
-        paths.entry(route.path).or_default().insert(route.method.to_lowercase(), operation);
+        // A star says that the rest of the path belongs to the parameter, which a description cannot say.
+        paths.entry(route.path.replace('*', "")).or_default().insert(route.method.to_lowercase(), operation);
     }
     let schemas: BTreeMap<String, Value> =
         components.into_iter().map(|(name, schema)| (name, exact(json!(schema)))).collect();
@@ -188,6 +196,7 @@ fn operation(
         .map(|name| {
             let schema = match name {
                 "position" => reference::<types::Number>(components),
+                "tile" | "entries" => json!({"type": "string", "pattern": TILE_PATH}),
                 _ => reference::<types::Id>(components),
             };
             json!({"name": name, "in": "path", "required": true, "schema": schema})
@@ -278,7 +287,9 @@ fn refusal(status: u16, codes: &[&str], problem: &Value) -> Value {
 
 /// The parameters in a path.
 fn named(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'))
 }
 
 /// Codes by their status, in the order of `docs/errors.md`. `*` stands for what is wrong with an instruction.

@@ -91,6 +91,7 @@ codes! {
     RECORD_NOT_FOUND = "record_not_found", 404, transient, "The log has no record at this position yet.";
     NO_CHECKPOINT = "no_checkpoint", 404, transient, "No checkpoint has been signed yet; ask again.";
     NOT_COSIGNED = "not_cosigned", 404, transient, "No checkpoint has as many cosignatures by witnesses as the policy demands yet, or it demands none; ask again.";
+    NOT_PUBLIC = "not_public", 404, transient, "Nothing of the log is public here yet, as policy sets no schedule, or the public tree has no such tile of this width.";
     PROOF_OUT_OF_RANGE = "proof_out_of_range", 404, permanent, "There is no such proof: a position is below its size, sizes rise, and none exceeds the latest checkpoint's.";
     CHECKPOINT_LATE = "checkpoint_late", 503, transient, "No checkpoint covers the present log yet; ask again.";
     PART_OUT_OF_RANGE = "part_out_of_range", 404, permanent, "There is no such part: one begins at the end of a group of this log, so at the size of any checkpoint of it. If you kept that checkpoint, export the whole and have it audited.";

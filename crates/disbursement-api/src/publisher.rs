@@ -6,7 +6,7 @@
 //! 1. reads the records since the last one, computes their leaf hashes from the envelopes themselves, extends its own
 //!    frontier, and compares the root with the head's;
 //! 2. stores the tiles that became complete, each checked against the frontier;
-//! 3. makes the checkpoint and writes it, with the head, into the register, which is on disk before
+//! 3. makes the checkpoint (and before it those of heads on the way that become public) and writes it, with the head, into the register, which is on disk before
 //! 4. the checkpoint is stored, and whoever waits for it is told; other processes look for it.
 //!
 //! A new head is read together with a commit that waits for a standby, where the server waits for one: a head that a failover
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use signing::digest::Digest;
 use signing::token::SignError;
-use store::log::{Head, SignedHead};
+use store::log::{Head, Leaf, SignedHead};
 use store::register::{Epoch, RegisterError, RegisterState};
 use store::storage::{Follower, Held};
 use store::{Databases, Fault, StoreError};
@@ -289,11 +289,11 @@ async fn sign(
     register: &mut Option<Box<dyn Held>>,
     session: &dyn Follower,
     now: &mut Tail,
-    (head, next): (&Head, Vec<Digest>),
+    (head, next): (&Head, Vec<Leaf>),
     latest: Option<SignedHead>,
 ) -> Result<SignedHead, Trouble> {
     let before = now.state.clone();
-    if !now.extend(session, head, next).await? {
+    let Some(heads) = now.extend(session, head, next).await? else {
         tracing::error!(
             published = before.size,
             committed = head.size,
@@ -301,24 +301,27 @@ async fn sign(
         );
         session.mark_forked().await?;
         return Err(Trouble::Halt(Unavailable::LogForked));
-    }
+    };
     // The register is written first, so it is at least as new as what is stored, or it was put back.
     if latest.as_ref().is_some_and(|latest| latest.size > before.size) {
         tracing::error!("the register is older than the latest checkpoint");
         return Err(Trouble::Halt(Unavailable::RegisterMissing));
     }
-    now.state.epoch = session.epoch().clone();
-    now.state.checkpoint = now.checkpoint(&shared.keys)?;
-    // What a write left that failed is read as well.
-    if now.state != before || !now.is_on_disk {
-        write(register, now.state.clone()).await?;
-        now.is_on_disk = true;
+    now.state = before;
+    for head in heads {
+        let state = now.state_of(&head, &shared.keys, session.epoch())?;
+        // What a write left that failed is read as well.
+        if state != now.state || !now.is_on_disk {
+            write(register, state.clone()).await?;
+            now.is_on_disk = true;
+            now.state = state;
+        }
+        let signed = now.signed();
+        if latest.as_ref() != Some(&signed) {
+            session.store_checkpoint(&signed).await?;
+        }
     }
-    let signed = now.signed();
-    if latest.as_ref() != Some(&signed) {
-        session.store_checkpoint(&signed).await?;
-    }
-    Ok(signed)
+    Ok(now.signed())
 }
 
 /// A turn may wait for ever, for a standby that follows another server now; whoever connects meanwhile learns of that one.
@@ -352,8 +355,8 @@ pub(crate) async fn read_again(
     ledger: Digest,
 ) -> Result<Option<RegisterState>, Trouble> {
     let mut tail = Tail::empty(ledger, session);
-    let is_whole = tail.extend(session, &session.head().await?, Vec::new()).await?;
-    Ok(is_whole.then_some(tail.state))
+    let heads = tail.extend(session, &session.head().await?, Vec::new()).await?;
+    Ok(heads.map(|_| tail.state))
 }
 
 /// Writes the register. A turn that is cut short meanwhile gives it up: its lock is free when the write is over, and what is

@@ -11,6 +11,7 @@ mod instructions;
 mod log;
 mod params;
 mod programme;
+mod public;
 
 use axum::routing::{MethodRouter, get, post};
 use records::governance::Role;
@@ -128,6 +129,24 @@ pub const ROUTES: &[Route] = &[
         Who::Anybody,
         || get(log::service),
         says("The ledger's keys and origin, and its id.", one::<log::Service>, &[]),
+    ),
+    reads(
+        "/checkpoint",
+        Who::Anybody,
+        || get(public::checkpoint),
+        says("The checkpoint that is public, as C2SP tlog-tiles.", openapi::text, &["not_public"]),
+    ),
+    reads(
+        "/tile/{*tile}",
+        Who::Anybody,
+        || get(public::tile),
+        says("A hash tile of the public tree.", openapi::bytes, &["not_public"]),
+    ),
+    reads(
+        "/tile/entries/{*entries}",
+        AUDITORS,
+        || get(public::entries),
+        says("An entry bundle of the public tree.", openapi::bytes, &["not_public"]),
     ),
     writes(
         "/v1/instructions",

@@ -149,7 +149,8 @@ pub fn begin_group(state: &mut State, group: &Group) {
 
 /// What a record causes at its place in the log, or why it is refused, or which entities a partial state lacks.
 ///
-/// Groups and entries are not decided: [`begin_group`] takes a group's record, and an entry is what a decision says.
+/// Groups, entries and pads are not decided: [`begin_group`] takes a group's record, an entry is what a decision says, and a
+/// pad what [`padding`](crate::publication::padding) says.
 pub fn decide(state: &State, at: At, record: &Verified) -> Result<Decision, Halt> {
     let view = View(state);
     let (ledger, effects) = match record.payload() {
@@ -170,8 +171,9 @@ pub fn decide(state: &State, at: At, record: &Verified) -> Result<Decision, Halt
             (header.ledger, dispatch(context, body)?.set(key, known))
         }
         Payload::Lapse(lapse) => (lapse.ledger, disbursements::lapse(view, at, lapse)?),
-        Payload::Group(_) | Payload::JournalEntry(_) => {
-            return Err(Refusal::with(Code::RoleMissing, "the ledger alone writes groups and entries").into());
+        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Pad(_) => {
+            let detail = "the ledger alone writes groups, entries and pads";
+            return Err(Refusal::with(Code::RoleMissing, detail).into());
         }
     };
     finish(view, ledger, record.digest(), effects)

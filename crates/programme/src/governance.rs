@@ -18,6 +18,7 @@ use crate::entity::{
     ProposalState, ProposalStatus, Reopening, VersionedPolicy,
 };
 use crate::key::Key;
+use crate::publication;
 use crate::refusal::{Code, Refusal};
 use crate::state::{Halt, View};
 
@@ -147,11 +148,15 @@ fn policy_problem(policy: &Policy, charter: &Charter) -> Option<&'static str> {
         policy.quorum_delay_s,
         policy.skew_s,
     ];
-    if times_s.into_iter().any(|Integer(seconds)| seconds > longest_s) {
+    let publication_s = policy.publication.map(|publication| publication.every_s);
+    if times_s.into_iter().chain(publication_s).any(|Integer(seconds)| seconds > longest_s) {
         return Some("a time is longer than ten years");
     }
     if policy.basis_age_s.0 == 0 || policy.expiry_max_s.0 == 0 || policy.gap_s.0 == 0 {
         return Some("basis_age_s, expiry_max_s and gap_s must be above zero");
+    }
+    if policy.publication.is_some_and(|publication| !publication::is_valid(publication)) {
+        return Some("a publication is every 60 seconds or less often, of a multiple of 2 to 4096 records");
     }
     let ours = [&charter.record_key, &charter.checkpoint_key];
     policy.witnessing.as_ref().and_then(|witnessing| witnessing.problem(ours))

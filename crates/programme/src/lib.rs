@@ -13,6 +13,7 @@ mod disbursements;
 pub mod entity;
 mod governance;
 mod key;
+pub mod publication;
 mod refusal;
 pub mod replay;
 mod reports;

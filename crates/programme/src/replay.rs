@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use ledger::id::DisbursementId;
 use ledger::time::Timestamp;
-use records::journal::{Group, JournalEntry};
+use records::journal::{Group, JournalEntry, Pad};
 use records::{Payload, Verified};
 use signing::digest::Digest;
 use signing::keys::KeyId;
@@ -17,6 +17,7 @@ use crate::RULES_VERSION;
 use crate::decide::{At, Decision, apply_owned, begin_group, decide};
 use crate::entity::{CharterState, Entity, PolicyState};
 use crate::key::Key;
+use crate::publication::{Padding, padding};
 use crate::refusal::{Code, Refusal};
 use crate::state::{Halt, Lookup, State};
 
@@ -101,6 +102,15 @@ pub enum Reason {
         /// When it ran out.
         expired: Timestamp,
     },
+    /// A pad that is not called for: there, that many, or saying that.
+    #[error("no pad that says this is called for here")]
+    PadUnexpected,
+    /// The group ends with a size that may not be public, and its time calls for one that may.
+    #[error("the group must end with a pad, at a multiple of {multiple} records")]
+    PadMissing {
+        /// Of how many records.
+        multiple: u64,
+    },
     /// The log ends before the entry that its last record causes.
     #[error("the log ends before the entry that its last record causes")]
     CutOff,
@@ -124,6 +134,8 @@ impl Reason {
             Reason::EntryMissing { .. } => "entry_missing",
             Reason::EntryAltered { .. } => "entry_altered",
             Reason::LapseMissing { .. } => "lapse_missing",
+            Reason::PadUnexpected => "pad_unexpected",
+            Reason::PadMissing { .. } => "pad_missing",
             Reason::CutOff => "cut_off",
         }
     }
@@ -147,6 +159,8 @@ pub struct Replay {
     position: u64,
     time: Option<Timestamp>,
     in_group: bool,
+    /// The pads that the present group owes.
+    padding: Option<Padding>,
     expected: Option<JournalEntry>,
     lapses: BTreeSet<(Timestamp, DisbursementId)>,
     expiring: BTreeSet<(Timestamp, Key)>,
@@ -161,6 +175,7 @@ impl Replay {
             position: 0,
             time: None,
             in_group: false,
+            padding: None,
             expected: None,
             lapses: BTreeSet::new(),
             expiring: BTreeSet::new(),
@@ -223,6 +238,7 @@ impl Replay {
         if self.expected.is_some() {
             return Err(refuted(Reason::CutOff));
         }
+        self.check_padding().map_err(refuted)?;
         self.check_lapses().map_err(refuted)?;
         Ok(self.state)
     }
@@ -244,6 +260,10 @@ impl Replay {
                 self.check_ledgers_key(record)?;
                 self.take_group(group, root)
             }
+            Payload::Pad(pad) => {
+                self.check_ledgers_key(record)?;
+                self.take_pad(pad)
+            }
             _ if !self.in_group => Err(Reason::OutsideGroup),
             Payload::Founding(_) => Err(Reason::Refused(Code::LedgerFounded.into())),
             Payload::JournalEntry(_) => Err(Reason::EntryUnexpected),
@@ -256,6 +276,7 @@ impl Replay {
     }
 
     fn take_group(&mut self, group: &Group, root: impl FnOnce() -> Digest) -> Result<(), Reason> {
+        self.check_padding()?;
         self.check_lapses()?;
         if group.first.0 != self.position {
             return Err(Reason::GroupPosition { named: group.first.0 });
@@ -274,6 +295,7 @@ impl Replay {
             return Err(Reason::GroupRoot { named: group.root, real });
         }
         begin_group(&mut self.state, group);
+        self.padding = self.time.and_then(|last| padding(&self.state, last, group.recorded_at));
         self.time = Some(group.recorded_at);
         self.in_group = true;
         while self.expiring.first().is_some_and(|(not_after, _)| *not_after < group.recorded_at) {
@@ -322,6 +344,15 @@ impl Replay {
         }
     }
 
+    /// A pad ends its group: nothing but pads follow it there.
+    fn take_pad(&mut self, pad: &Pad) -> Result<(), Reason> {
+        let owed = self.padding.filter(|padding| padding.pad(self.ledger, self.position) == *pad);
+        let padding = owed.ok_or(Reason::PadUnexpected)?;
+        self.padding = Some(padding).filter(|padding| !padding.is_met(self.position + 1));
+        self.in_group = false;
+        Ok(())
+    }
+
     fn take_entry(&self, expected: JournalEntry, record: &Verified) -> Result<(), Reason> {
         let Payload::JournalEntry(entry) = record.payload() else {
             return Err(Reason::EntryMissing { expected: Box::new(expected.id) });
@@ -346,6 +377,11 @@ impl Replay {
         } else {
             Err(Reason::NotTheLedgersKey { signed })
         }
+    }
+
+    /// At the end of a group no pad may be owed.
+    fn check_padding(&self) -> Result<(), Reason> {
+        self.padding.map_or(Ok(()), |Padding { multiple, .. }| Err(Reason::PadMissing { multiple }))
     }
 
     /// At the end of a group nothing may have run out longer ago than policy's grace.

@@ -90,6 +90,10 @@ act_invalid           | staffed | c1 enrol x roles=agency,payer keys=x
 act_invalid           | staffed | c1 enrol x roles=payer keys=x,x
 act_invalid           | staffed | c1 set-roles nobody payer
 act_invalid           | staffed | c1 set-policy gap_s=0
+act_invalid           | staffed | c1 set-policy publication=59/256
+act_invalid           | staffed | c1 set-policy publication=316224001/256
+act_invalid           | staffed | c1 set-policy publication=3600/1
+act_invalid           | staffed | c1 set-policy publication=3600/4097
 act_invalid           | staffed | c1 set-policy threshold=2 witnesses=w1
 act_invalid           | staffed | c1 set-policy witnesses=ledger/checkpoints
 act_invalid           | staffed | c1 set-policy bands=GBP:1.00/1/0

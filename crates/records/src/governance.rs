@@ -150,6 +150,9 @@ pub struct Policy {
     pub gap_s: Integer,
     /// How long after its due time a lapse may be missing from the log, in seconds.
     pub lapse_grace_s: Integer,
+    /// What of the log is public, and when; nothing is, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<Publication>,
     /// How long an act of the custodians waits between quorum and effect, in seconds.
     pub quorum_delay_s: Integer,
     /// How many different persons a report of a receipt or a legal fact takes, the first included.
@@ -159,6 +162,16 @@ pub struct Policy {
     /// Who cosigns checkpoints, and how many of them a verifier demands; nobody yet is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witnessing: Option<Witnessing>,
+}
+
+/// The schedule of what is public of the log: `docs/spec/log.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publication {
+    /// How long a period is, in seconds: one public head each.
+    pub every_s: Integer,
+    /// The size of a public head is a multiple of this.
+    pub multiple: Integer,
 }
 
 /// One approval band.

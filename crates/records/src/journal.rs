@@ -1,4 +1,4 @@
-//! What the ledger signs itself: groups, entries and lapses. They give no authority.
+//! What the ledger signs itself: groups, entries, lapses and pads. They give no authority.
 
 use ledger::entry::{Entry, Line};
 use ledger::id::{BenefitId, DisbursementId, EntryId};
@@ -73,4 +73,18 @@ pub struct Lapse {
     pub ledger: Digest,
     /// The request's digest.
     pub request: Digest,
+}
+
+/// Fills a group up to a size that may be public. It changes nothing, and ends the group.
+///
+/// Its signature makes a leaf of it that nobody can tell from another record's without the record key's owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pad {
+    /// The ledger.
+    pub ledger: Digest,
+    /// The position of this record, so that no two pads are equal.
+    pub position: Integer,
+    /// From when on the head is public that this group ends with.
+    pub public_from: Timestamp,
 }

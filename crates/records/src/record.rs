@@ -154,6 +154,7 @@ kinds! {
         Group = 2 "group",
         JournalEntry = 3 "entry",
         Lapse = 4 "lapse",
+        Pad = 5 "pad",
     }
 }
 
@@ -176,7 +177,7 @@ impl Kind {
 
     /// Whether the ledger itself signs this kind.
     pub fn signed_by_ledger(self) -> bool {
-        matches!(self, Kind::Group | Kind::JournalEntry | Kind::Lapse)
+        matches!(self, Kind::Group | Kind::JournalEntry | Kind::Lapse | Kind::Pad)
     }
 }
 
@@ -205,6 +206,8 @@ pub enum Payload {
     JournalEntry(Box<journal::JournalEntry>),
     /// A lapse.
     Lapse(journal::Lapse),
+    /// A pad.
+    Pad(journal::Pad),
 }
 
 impl Payload {
@@ -216,6 +219,7 @@ impl Payload {
             Payload::Group(_) => Kind::Group,
             Payload::JournalEntry(_) => Kind::JournalEntry,
             Payload::Lapse(_) => Kind::Lapse,
+            Payload::Pad(_) => Kind::Pad,
         }
     }
 
@@ -227,6 +231,7 @@ impl Payload {
             Payload::Group(group) => canonical::encode(group),
             Payload::JournalEntry(entry) => canonical::encode(entry),
             Payload::Lapse(lapse) => canonical::encode(lapse),
+            Payload::Pad(pad) => canonical::encode(pad),
         }
     }
 
@@ -238,8 +243,9 @@ impl Payload {
             Kind::Founding => Payload::Founding(Box::new(canonical::decode(bytes)?)),
             Kind::Group => Payload::Group(canonical::decode(bytes)?),
             Kind::JournalEntry => Payload::JournalEntry(Box::new(canonical::decode(bytes)?)),
+            Kind::Lapse => Payload::Lapse(canonical::decode(bytes)?),
             // `Body::decode` takes every other kind.
-            _ => Payload::Lapse(canonical::decode(bytes)?),
+            _ => Payload::Pad(canonical::decode(bytes)?),
         })
     }
 
@@ -248,7 +254,7 @@ impl Payload {
         match self {
             Payload::Founding(founding) => Some(founding.key),
             Payload::Instruction(header, _) => Some(header.key),
-            Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => None,
+            Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => None,
         }
     }
 }
@@ -411,7 +417,7 @@ mod tests {
             Kind::ALL.iter().map(|kind| format!("{} {}", kind.code(), kind.name())).collect();
         assert_eq!(
             codes.join(", "),
-            "1 founding, 2 group, 3 entry, 4 lapse, 16 acceptance, 17 proposal, 18 concurrence, 19 veto, \
+            "1 founding, 2 group, 3 entry, 4 lapse, 5 pad, 16 acceptance, 17 proposal, 18 concurrence, 19 veto, \
              20 asset-registration, 21 fund-opening, 22 bank-opening, 23 restraint, 24 custody, 25 custody-interest, \
              26 forfeiture, 27 claim-payment, 28 windfall-income, 29 bank-fee, 30 countersignature, 31 reversal, \
              32 offer, 33 case-opening, 34 screening, 35 request, 36 approval, 37 rejection, 38 cancellation, \

@@ -197,6 +197,9 @@ impl Draw {
             expiry_max_s: self.integer(2_592_000),
             gap_s: self.integer(172_800),
             lapse_grace_s: self.integer(3600),
+            publication: self
+                .flag(true)
+                .then(|| Publication { every_s: self.integer(3600), multiple: self.integer(256) }),
             quorum_delay_s: self.integer(86_400),
             receipt_persons: self.integer(2),
             skew_s: self.integer(60),
@@ -342,6 +345,11 @@ impl Draw {
                 expired: self.time("2030-02-01T00:00:00Z"),
                 ledger,
                 request: self.digest("request"),
+            }),
+            Kind::Pad => Payload::Pad(Pad {
+                ledger,
+                position: self.integer(42),
+                public_from: self.time("2030-01-02T04:00:00Z"),
             }),
             kind => {
                 let header = self.header(&key);

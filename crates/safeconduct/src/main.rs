@@ -33,8 +33,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    agency, assets, audit, cases, custodians, disbursements, keys, packs, proofs, reads, reopening, reports,
-    requests, setup, witness, witnesses,
+    agency, assets, audit, cases, custodians, disbursements, keys, packs, proofs, publishing, reads,
+    reopening, reports, requests, setup, witness, witnesses,
 };
 use context::Global;
 
@@ -117,6 +117,9 @@ enum Command {
     Agency(agency::AgencyCommand),
     /// Export the whole ledger for offline verification (auditor)
     Bundle(proofs::BundleArgs),
+    /// What is public of the log
+    #[command(subcommand)]
+    Log(publishing::LogCommand),
     /// Verify a bundle offline, by replay
     Audit(audit::AuditArgs),
     /// Packs: a part of a ledger for somebody who may not see the rest, offline
@@ -175,6 +178,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Step(command) => command.run(global),
         Command::Agency(command) => command.run(global),
         Command::Bundle(args) => proofs::bundle(global, args),
+        Command::Log(command) => command.run(global),
         Command::Audit(args) => audit::audit(global, args),
         Command::Pack(command) => command.run(global),
         Command::Receipt(command) => command.run(global),

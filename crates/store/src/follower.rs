@@ -2,13 +2,12 @@
 
 use std::ops::Deref;
 
-use signing::digest::Digest;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use crate::error::StoreError;
 use crate::load::Cells;
-use crate::log::{self, Head, SignedHead, head_of, signed};
+use crate::log::{self, Head, Leaf, SignedHead, head_of, signed};
 use crate::session::Session;
 
 /// The head, and the records before it from a position on. A head that is larger than `$3` has to be on a standby too, where
@@ -46,7 +45,7 @@ impl Follower {
         Ok(Follower { session, read, checkpoint })
     }
 
-    /// The head as it was committed last, and the leaf hashes of the records before it from a position on, `limit` at most,
+    /// The head as it was committed last, and the leaves of the records before it from a position on, `limit` at most,
     /// computed from the envelopes. A head that is larger than what is `published` is where a promoted standby has it
     /// ([`Session::replicated`]).
     pub async fn head_and_leaves(
@@ -54,7 +53,7 @@ impl Follower {
         from: u64,
         limit: u32,
         published: u64,
-    ) -> Result<(Head, Vec<Digest>), StoreError> {
+    ) -> Result<(Head, Vec<Leaf>), StoreError> {
         let (first, most, known) = (signed(from), i64::from(limit), signed(published));
         let parameters: [&(dyn ToSql + Sync); 3] = [&first, &most, &known];
         let asked = self.session.client().query_one(&self.read, &parameters);
@@ -72,8 +71,8 @@ impl Follower {
     }
 }
 
-/// The leaf hashes of a row's records, which begin at a position and have no gap.
-fn leaves_of(row: &Row, first: i64) -> Result<Vec<Digest>, StoreError> {
+/// The leaves of a row's records, which begin at a position and have no gap.
+fn leaves_of(row: &Row, first: i64) -> Result<Vec<Leaf>, StoreError> {
     let mut cells = Cells::after_head(row);
     let (positions, kinds): (Vec<i64>, Vec<i16>) = (cells.column()?, cells.column()?);
     let keys: Vec<&[u8]> = cells.column()?;
@@ -83,7 +82,7 @@ fn leaves_of(row: &Row, first: i64) -> Result<Vec<Digest>, StoreError> {
     }
     let rows = kinds.into_iter().zip(keys).zip(payloads.into_iter().zip(signatures));
     rows.map(|((kind, key), (payload, signature))| {
-        Ok(log::leaf_hash(&log::envelope_of(kind, key, payload, signature)?))
+        Ok(Leaf::of(&log::envelope_of(kind, key, payload, signature)?))
     })
     .collect()
 }

@@ -68,15 +68,18 @@ async fn prove(
     Ok(make(&Nodes { is_complete: true, ..wanted })?)
 }
 
-/// The first `width` hashes of a tile.
-async fn tile_hashes(client: &Client, id: TileId, width: u16) -> Result<Vec<Digest>, StoreError> {
+/// The first `width` hashes of a tile, which must be published.
+pub async fn tile_hashes(client: &Client, id: TileId, width: u16) -> Result<Vec<Digest>, StoreError> {
     if width == TILE_WIDTH {
         return log::tile(client, id).await;
     }
     let first = id.index * u64::from(TILE_WIDTH);
     let end = first + u64::from(width);
     match id.level.checked_sub(1) {
-        None => log::leaf_hashes(client, first, end, u32::from(width)).await,
+        None => {
+            let leaves = log::leaves(client, first, end, u32::from(width)).await?;
+            Ok(leaves.into_iter().map(|leaf| leaf.hash).collect())
+        }
         Some(below) => log::tile_roots(client, below, first, end).await,
     }
 }

@@ -1,7 +1,9 @@
 //! The log as it is stored: records, the head, checkpoints and tiles. Reading it, and what the publisher writes; groups
 //! are appended by [`crate::writer`], and [`crate::follower`] has what the publisher asks for each head.
 
+use records::journal::Pad;
 use records::{Kind, Record};
+use signing::canonical;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, Signature};
@@ -34,9 +36,11 @@ pub struct Head {
 const HEAD: &str = "SELECT size, root, frontier, recorded_at, forked FROM head";
 const RECORDS: &str = "SELECT position, kind, keyid, payload, signature FROM envelopes \
     WHERE position >= $1 AND position < $2 ORDER BY position LIMIT $3";
-/// Stores a checkpoint.
+/// Stores a checkpoint; with a pad before it (kind 5), it is one that becomes public.
 pub(crate) const CHECKPOINT: &str = "WITH stored AS ( \
-        INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING) \
+        INSERT INTO checkpoints (size, note, is_public) \
+        VALUES ($1::bigint, $2, EXISTS (SELECT FROM records WHERE position = $1 - 1 AND kind = 5)) \
+        ON CONFLICT (size) DO NOTHING) \
     SELECT set_config('synchronous_commit', 'off', true)";
 
 pub(crate) fn head_of(row: &Row) -> Result<Head, StoreError> {
@@ -99,14 +103,27 @@ pub async fn envelopes(client: &Client, from: u64, to: u64, limit: u32) -> Resul
     }
 }
 
-/// The leaf hashes of a range of positions, computed from the envelopes, `limit` at most.
-pub async fn leaf_hashes(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Digest>, StoreError> {
-    let envelopes = envelopes(client, from, to, limit).await?;
-    Ok(envelopes.iter().map(leaf_hash).collect())
+/// What a publisher needs to know of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    /// The RFC 6962 hash of its leaf.
+    pub hash: Digest,
+    /// Whether it is a pad: after the last of a group, the head becomes public.
+    pub is_pad: bool,
 }
 
-pub(crate) fn leaf_hash(envelope: &Envelope) -> Digest {
-    translog::tree::leaf_hash(&envelope.encode())
+impl Leaf {
+    /// That of an envelope.
+    pub fn of(envelope: &Envelope) -> Leaf {
+        let hash = translog::tree::leaf_hash(&envelope.encode());
+        Leaf { hash, is_pad: envelope.payload_type == Kind::Pad.payload_type() }
+    }
+}
+
+/// The leaves of a range of positions, computed from the envelopes, `limit` at most.
+pub async fn leaves(client: &Client, from: u64, to: u64, limit: u32) -> Result<Vec<Leaf>, StoreError> {
+    let envelopes = envelopes(client, from, to, limit).await?;
+    Ok(envelopes.iter().map(Leaf::of).collect())
 }
 
 /// The record at a position, parsed.
@@ -136,6 +153,25 @@ pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, St
     let row = client.query_opt(SQL, &[]).await?;
     row.map(|row| Ok(SignedHead { size: unsigned("checkpoints", row.try_get(0)?)?, note: row.try_get(1)? }))
         .transpose()
+}
+
+/// The checkpoint that is public at a time, with the cosignatures that are stored of it, if there is one.
+pub async fn public_checkpoint(client: &Client, now: Timestamp) -> Result<Option<SignedHead>, StoreError> {
+    // The newest head is not public yet, and with policy's period the order may change: but for a few, those before it are.
+    const SQL: &str = "SELECT c.size, coalesce(w.note, c.note), r.payload \
+        FROM checkpoints c JOIN records r ON r.position = c.size - 1 LEFT JOIN cosigned w ON w.size = c.size \
+        WHERE c.is_public ORDER BY c.size DESC LIMIT 100";
+    for row in client.query(SQL, &[]).await? {
+        let corrupt =
+            |problem: &str| StoreError::corrupt("records", format!("before a public head: {problem}"));
+        let payload = packed::unpack(row.try_get(2)?).map_err(|_| corrupt("a payload that is none"))?;
+        let pad: Pad = canonical::decode(&payload).map_err(|error| corrupt(&error.to_string()))?;
+        if pad.public_from <= now {
+            let size = unsigned("checkpoints", row.try_get(0)?)?;
+            return Ok(Some(SignedHead { size, note: row.try_get(1)? }));
+        }
+    }
+    Ok(None)
 }
 
 /// Stores a checkpoint with the cosignatures that it has so far; what was stored of the same size is replaced. It must be the

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::error::StoreError;
 use crate::follower;
 use crate::load::{self, Loaded, Loader};
-use crate::log::{self, Head, SignedHead, StoredTile};
+use crate::log::{self, Head, Leaf, SignedHead, StoredTile};
 use crate::pool::Databases;
 use crate::register::{Epoch, Register, RegisterError, RegisterFile, RegisterState};
 use crate::rows::Rows;
@@ -90,9 +90,9 @@ pub trait Follower: Reader {
     /// The record at a position.
     fn record(&self, position: u64) -> Answer<'_, Option<Record>>;
     /// [`head_and_leaves`](follower::Follower::head_and_leaves).
-    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)>;
-    /// The leaf hashes of a range of positions, `limit` at most.
-    fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>>;
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Leaf>)>;
+    /// The leaves of a range of positions, `limit` at most.
+    fn leaves(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Leaf>>;
     /// Stores complete tiles.
     fn store_tiles<'a>(&'a self, tiles: &'a [StoredTile]) -> Answer<'a, ()>;
     /// The roots of complete tiles of one level.
@@ -239,11 +239,11 @@ impl Follower for follower::Follower {
         Box::pin(log::record(self.client(), position))
     }
 
-    fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>> {
-        Box::pin(log::leaf_hashes(self.client(), from, to, limit))
+    fn leaves(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Leaf>> {
+        Box::pin(log::leaves(self.client(), from, to, limit))
     }
 
-    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)> {
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Leaf>)> {
         Box::pin(self.head_and_leaves(from, limit, published))
     }
 

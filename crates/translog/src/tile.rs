@@ -77,3 +77,34 @@ pub fn entries_path(index: u64, width: u16) -> Option<String> {
     let path = path(TileId { level: 0, index }, width)?;
     path.strip_prefix("tile/0/").map(|rest| format!("tile/entries/{rest}"))
 }
+
+/// The tile and the width that a path names; `None` for any path that [`path`] does not make.
+pub fn parse(text: &str) -> Option<(TileId, u16)> {
+    let (level, rest) = text.strip_prefix("tile/")?.split_once('/')?;
+    let (index, width) = match rest.split_once(".p/") {
+        Some((index, width)) => (index, width.parse().ok()?),
+        None => (rest, TILE_WIDTH),
+    };
+    let digits: String = index.chars().filter(char::is_ascii_digit).collect();
+    let tile = TileId { level: level.parse().ok()?, index: digits.parse().ok()? };
+    (path(tile, width)? == text).then_some((tile, width))
+}
+
+/// Appends an entry to an entry bundle: its length in two bytes, then itself. `None` where it has more than 65,535 bytes.
+pub fn push_entry(bundle: &mut Vec<u8>, entry: &[u8]) -> Option<()> {
+    let length = u16::try_from(entry.len()).ok()?;
+    bundle.extend(length.to_be_bytes());
+    bundle.extend(entry);
+    Some(())
+}
+
+/// The entries of an entry bundle; `None` where it is none.
+pub fn entries(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut entries = Vec::new();
+    while let Some((length, rest)) = bundle.split_first_chunk() {
+        let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        entries.push(entry);
+        bundle = rest;
+    }
+    bundle.is_empty().then_some(entries)
+}

@@ -10,11 +10,17 @@ use tests::world::{Answer, STAFF, World, call, nonce, post_raw};
 fn example(path: &str) -> String {
     let path = path.replace("{fund}", "f-none").replace("{disbursement}", "d-none");
     let path = path.replace("{position}", "0").replace("{agency_ref}", "r-none");
+    let path = path.replace("{*tile}", "0/000").replace("{*entries}", "000");
     match path.as_str() {
         "/v1/proofs/inclusion" => format!("{path}?position=0&size=1"),
         "/v1/proofs/consistency" => format!("{path}?from=1&to=1"),
         _ => path,
     }
+}
+
+/// Whether a route shows what is public, which is nothing here.
+fn is_public(path: &str) -> bool {
+    path == "/checkpoint" || path.starts_with("/tile/")
 }
 
 /// It is this answer, and it has the headers of all of them.
@@ -45,6 +51,7 @@ fn every_answer_has_its_headers_also_before_there_is_a_ledger() {
             _ => post_raw(&format!("{}{path}", world.url), ""),
         };
         let (status, code) = match route.who {
+            Who::Anybody if is_public(route.path) => (404, "not_public"),
             Who::Anybody => (200, "ok"),
             Who::Signers => (400, "body_not_json"),
             Who::Roles(_) => (401, "http_signature_missing"),
@@ -76,6 +83,7 @@ fn every_answer_to_a_reader_has_its_headers() {
             "/v1/funds/{fund}/accounts" => (404, "fund_unknown"),
             "/v1/disbursements/{disbursement}" => (404, "disbursement_unknown"),
             path if path.contains("{agency_ref}") => (404, "case_not_found"),
+            path if is_public(path) => (404, "not_public"),
             _ => (200, "ok"),
         };
         assert_answer(&world.get(reader, &example(route.path)), status, code);

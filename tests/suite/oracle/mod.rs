@@ -48,7 +48,7 @@ pub fn tell(model: &mut Model, records: &[Verified]) {
         match record.payload() {
             Payload::Instruction(_, body) => model.take(record.digest(), body, posted),
             Payload::Lapse(lapse) => model.lapse(&lapse.disbursement),
-            Payload::Founding(_) | Payload::Group(_) | Payload::JournalEntry(_) => {}
+            Payload::Founding(_) | Payload::Group(_) | Payload::JournalEntry(_) | Payload::Pad(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::history::MULTIPLE;
 use ledger::time::Timestamp;
 use serde_json::{Value, json};
 use signing::canonical;
@@ -273,6 +274,10 @@ pub fn signed(founding: &str, drafts: Vec<Draft>, keys: &HashMap<String, SecretK
             draft.payload["root"] = json!(root);
         } else if keys.contains_key(&draft.key) {
             renamed(&mut draft.payload, &names);
+            // No pad stands at 0: that one is to be wrong.
+            if let Some(position) = draft.payload.get_mut("position").filter(|position| **position != "0") {
+                *position = json!(tree.size().to_string());
+            }
             if let Some(size) = draft.payload.pointer_mut("/basis/size")
                 && let Some(new) = sizes.get(size.as_str().unwrap())
             {
@@ -486,13 +491,81 @@ const ORDER: &[(&str, Edit)] = &[
     }),
 ];
 
+const PADS: &[(&str, Edit)] = &[
+    ("a pad is left out", |all| without(all, "pad", 2, 0)),
+    ("a pad more", |all| {
+        let at = nth(all, "pad", 0);
+        all.insert(at, all[at].clone());
+    }),
+    ("no pads at all", |all| all.retain(|draft| draft.kind != "pad")),
+    ("a pad in the first group", |all| {
+        let pad = all[nth(all, "pad", 0)].clone();
+        all.insert(1, pad);
+    }),
+    ("a pad before the first group", |all| {
+        let pad = all[nth(all, "pad", 0)].clone();
+        all.insert(0, pad);
+    }),
+    ("something after a pad", |all| {
+        let (pad, offer) = (nth(all, "pad", 0), nth(all, "offer", 0));
+        let mut later = all[offer].clone();
+        set_at(std::slice::from_mut(&mut later), 0, "/id", "01890a5d-ac96-774b-8cce-b302099a8058");
+        all.insert(pad + 1, later);
+    }),
+    ("a group after the first pad", |all| {
+        let at = nth(all, "pad", 0);
+        let group = all[..at].iter().rfind(|draft| draft.kind == "group").unwrap().clone();
+        all.insert(at + 1, group);
+    }),
+    ("a pad that is public at another time", |all| {
+        let at = nth(all, "pad", 1);
+        later(&mut all[at].payload["public_from"], 1);
+    }),
+    ("a pad of another position", |all| set(all, "pad", 1, "/position", "0")),
+    ("a pad of another ledger", |all| set(all, "pad", 1, "/ledger", &"0".repeat(64))),
+    ("a pad that a custodian signs", |all| {
+        let at = nth(all, "pad", 1);
+        signed_by(&mut all[at], "karl");
+    }),
+    ("a policy of pads without end", |all| publication(all, "multiple", "4097")),
+    ("a policy of no pads", |all| publication(all, "multiple", "1")),
+    ("a policy of short periods", |all| publication(all, "every_s", "59")),
+    ("a policy of longer periods", |all| publication(all, "every_s", "3600")),
+];
+
+/// Alters what the new policy has public.
+fn publication(all: &mut [Draft], name: &str, value: &str) {
+    let path = "/body/act/policy/policy/publication";
+    let at = all.iter().position(|draft| draft.payload.pointer(path).is_some()).unwrap();
+    set_at(all, at, &format!("{path}/{name}"), value);
+}
+
+/// The same with as many pads at the end of a group as its size calls for.
+fn padded(drafts: Vec<Draft>) -> Vec<Draft> {
+    let mut padded: Vec<Draft> = Vec::new();
+    for draft in drafts {
+        let is_more = draft.kind == "pad" && padded.last().is_some_and(|last| last.kind == "pad");
+        if is_more {
+            continue;
+        }
+        padded.push(draft.clone());
+        // The founding record is not among them.
+        while draft.kind == "pad" && !(padded.len() as u64 + 1).is_multiple_of(MULTIPLE) {
+            padded.push(draft.clone());
+        }
+    }
+    padded
+}
+
 /// Histories that everybody could have signed together, and that the rules do not allow (or do).
 pub fn histories(bundle: &Bundle, keys: &HashMap<String, SecretKey>) -> Vec<Forged> {
     let drafts: Vec<Draft> = bundle.records[1..].iter().map(|record| Draft::of(record)).collect();
-    let all = [ACTS, FACTS, PAYMENTS, ORDER].concat();
-    let forged = all.into_iter().map(|(name, edit)| {
+    let others = [ACTS, FACTS, PAYMENTS, ORDER].concat();
+    let all = others.into_iter().map(|edit| (edit, true)).chain(PADS.iter().map(|edit| (*edit, false)));
+    let forged = all.map(|((name, edit), is_padded)| {
         let mut drafts = drafts.clone();
         edit(&mut drafts);
+        let drafts = if is_padded { padded(drafts) } else { drafts };
         let records = signed(&bundle.records[0], drafts, keys);
         (name.to_owned(), bundle.with(records).sealed().into_bytes())
     });

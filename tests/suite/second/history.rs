@@ -10,7 +10,7 @@ use records::assets::{
     Reversal, ReversalSubject, Share, WindfallIncome,
 };
 use records::disbursements::{BankRejection, BankReturn, Cancellation, Delivery, Request};
-use records::governance::{Act, Policy, Proposal, Role, Veto};
+use records::governance::{Act, Policy, Proposal, Publication, Role, Veto};
 use records::scalar::Integer;
 use records::witnessing::{Statement, Witness, Witnessing};
 use signing::digest::Digest;
@@ -61,13 +61,23 @@ fn fee(world: &World, amount: &str) -> Body {
     })
 }
 
+/// The sizes that may be public are multiples of this.
+pub const MULTIPLE: u64 = 16;
+
+/// A policy that has something of the log public so often.
+fn published(every_s: u64) -> Policy {
+    let publication = Some(Publication { every_s: Integer(every_s), multiple: Integer(MULTIPLE) });
+    Policy { publication, ..policy() }
+}
+
 /// Writes it.
 pub fn written() -> World {
     let settings = Settings { tick: Duration::from_millis(200), ..Settings::default() };
-    let world = World::with(policy(), settings);
+    let world = World::with(published(600), settings);
     furnish(&world, "300000.00");
     world.case("c2", "south", true);
     world.case("c3", "north", true);
+    world.clock.advance(600);
     receipts(&world);
     payments(&world);
     changes(&world);
@@ -178,8 +188,8 @@ fn changes(world: &World) {
         threshold: Integer(2),
         witnesses: vec![witness("a", Statement::Consistent), witness("b", Statement::Replayed)],
     });
-    let two =
-        Policy { bank_report_persons: Integer(2), quorum_delay_s: Integer(100), witnessing, ..policy() };
+    let (bank_report_persons, quorum_delay_s) = (Integer(2), Integer(100));
+    let two = Policy { bank_report_persons, quorum_delay_s, witnessing, ..published(300) };
     world.decide(world.enrolment("rolf", "rolf", &[Role::Reconciler]));
     world.decide(world.enrolment("dora", "dora's second", &[Role::Approver, Role::Director]));
     world.decide(Act::Policy { policy: two });

@@ -40,7 +40,13 @@ pub struct Plan {
 pub fn plan() -> &'static Plan {
     static PLAN: OnceLock<Plan> = OnceLock::new();
     PLAN.get_or_init(|| {
-        let world = World::for_steps(false);
+        let mut world = World::for_steps(false);
+        world.run(
+            "c1 set-policy publication=60/8 as=public ; c2 concur public ; clock 1h ; dir1 open-bank b9 USD",
+        );
+        // What they are signed on is the last head of the log that there is.
+        let (loose, chains) = chains(&world);
+        world.end_group();
         let mut frontier = Frontier::new();
         world.records.iter().for_each(|record| frontier.append(record.leaf_hash()));
         let keys = LedgerKeys {
@@ -51,7 +57,6 @@ pub fn plan() -> &'static Plan {
         let mut people: HashMap<_, _> =
             PEOPLE.iter().map(|name| secret(name).public().clone()).map(|key| (key.id(), key)).collect();
         people.insert(keys.record.public().id(), keys.record.public().clone());
-        let (loose, chains) = chains(&world);
         Plan {
             ledger: world.ledger(),
             now: world.now(),

@@ -12,7 +12,7 @@ use records::Record;
 use signing::digest::Digest;
 use store::StoreError;
 use store::load::Loaded;
-use store::log::{Head, SignedHead, StoredTile};
+use store::log::{Head, Leaf, SignedHead, StoredTile};
 use store::register::{Epoch, RegisterError, RegisterState};
 use store::rows::Rows;
 use store::storage::{Answer, Appender, Follower, Held, Later, Reader, Storage};
@@ -253,20 +253,23 @@ impl Follower for Connection {
         })
     }
 
-    fn leaf_hashes(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Digest>> {
+    fn leaves(&self, from: u64, to: u64, limit: u32) -> Answer<'_, Vec<Leaf>> {
         Box::pin(async move {
             self.trip().await?;
             let end = to.min(from + u64::from(limit));
             let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
-            let hashes = self.with(|server| {
-                server.log.get(from..end).map(|part| part.iter().map(|record| record.leaf_hash()).collect())
+            let leaves = self.with(|server| {
+                server
+                    .log
+                    .get(from..end)
+                    .map(|part| part.iter().map(|record| Leaf::of(record.envelope())).collect())
             });
-            hashes
+            leaves
                 .ok_or(StoreError::Corrupt { table: "records", problem: "a position is missing".to_owned() })
         })
     }
 
-    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Digest>)> {
+    fn head_and_leaves(&self, from: u64, limit: u32, published: u64) -> Answer<'_, (Head, Vec<Leaf>)> {
         Box::pin(async move {
             let head = self.head().await?;
             if head.size > published {
@@ -276,7 +279,7 @@ impl Follower for Connection {
             let [from, end] = [from, end].map(|position| usize::try_from(position).expect("a position"));
             let leaves = self.with(|server| {
                 let part = server.log.get(from..end).unwrap_or_default();
-                part.iter().map(|record| record.leaf_hash()).collect()
+                part.iter().map(|record| Leaf::of(record.envelope())).collect()
             });
             Ok((head, leaves))
         })

@@ -108,7 +108,7 @@ impl Server {
                     self.head.recorded_at = group.recorded_at;
                     begin_group(&mut self.state, group);
                 }
-                Payload::JournalEntry(_) => {}
+                Payload::JournalEntry(_) | Payload::Pad(_) => {}
                 _ => {
                     let decision = decide(&self.state, at, &record).expect("what is committed was decided");
                     apply(&mut self.state, &decision);

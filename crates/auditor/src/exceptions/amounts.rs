@@ -273,6 +273,7 @@ mod tests {
                 expiry_max_s: Integer(1),
                 gap_s: Integer(1),
                 lapse_grace_s: Integer(1),
+                publication: None,
                 quorum_delay_s: Integer(1),
                 receipt_persons: Integer(1),
                 skew_s: Integer(1),

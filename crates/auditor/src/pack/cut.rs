@@ -239,7 +239,7 @@ impl Index {
         let time: Option<Timestamp> = match record.payload() {
             Payload::Founding(founding) => Some(founding.issued_at),
             Payload::Group(group) => Some(group.recorded_at),
-            Payload::Instruction(..) | Payload::JournalEntry(_) | Payload::Lapse(_) => None,
+            Payload::Instruction(..) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => None,
         };
         self.day = time.map(Timestamp::date).or(self.day);
         if self.day.is_some_and(|day| self.extent.takes(record, day)) {
@@ -269,7 +269,7 @@ impl Index {
                 needs.push(header.basis.size.0);
                 self.take_body(position, body, &mut needs);
             }
-            Payload::JournalEntry(_) | Payload::Lapse(_) => {}
+            Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => {}
         }
         if !matches!(kind, Kind::Group | Kind::JournalEntry) {
             self.positions.insert(record.digest(), position);

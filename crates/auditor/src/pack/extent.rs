@@ -34,6 +34,8 @@ pub(super) enum Part {
     Asset,
     /// It is about a bank account.
     Bank,
+    /// It says nothing, and stands in no pack.
+    Nothing,
 }
 
 /// Every kind has to be thought about: what it holds, and who may see that.
@@ -69,6 +71,7 @@ pub(super) fn part(kind: Kind) -> Part {
         | Kind::BankFee => Part::Fact,
         Kind::AssetRegistration => Part::Asset,
         Kind::BankOpening => Part::Bank,
+        Kind::Pad => Part::Nothing,
     }
 }
 
@@ -81,6 +84,7 @@ pub(super) fn may_stand(kind: Kind, scope: &Scope) -> bool {
         Part::Fact => !matches!(scope, Scope::Case(_) | Scope::Disbursement(_)),
         Part::Asset => matches!(scope, Scope::Asset(_) | Scope::Period { .. } | Scope::NoCases {}),
         Part::Bank => matches!(scope, Scope::Period { .. } | Scope::NoCases {}),
+        Part::Nothing => false,
     }
 }
 
@@ -121,7 +125,7 @@ impl Extent {
 
     fn concerns(&mut self, record: &Record) -> bool {
         match record.payload() {
-            Payload::Founding(_) | Payload::Group(_) => false,
+            Payload::Founding(_) | Payload::Group(_) | Payload::Pad(_) => false,
             Payload::Lapse(lapse) => self.disbursements.contains(&lapse.disbursement),
             Payload::JournalEntry(entry) => self.concerns_entry(entry),
             Payload::Instruction(_, body) => {
@@ -196,7 +200,7 @@ impl Extent {
 /// The digests of earlier records that a record names: its request, and the others.
 pub(super) fn cites(payload: &Payload) -> (Option<Digest>, Vec<Digest>) {
     let body = match payload {
-        Payload::Founding(_) | Payload::Group(_) => return (None, vec![]),
+        Payload::Founding(_) | Payload::Group(_) | Payload::Pad(_) => return (None, vec![]),
         Payload::JournalEntry(entry) => return (None, entry.authority.clone()),
         Payload::Lapse(lapse) => return (Some(lapse.request), vec![]),
         Payload::Instruction(_, body) => &**body,

@@ -149,7 +149,7 @@ impl Seen {
     pub fn take(&mut self, record: &Record, position: u64, roles: Vec<Role>) {
         let kind = record.kind();
         let (by, amount, disbursement) = match record.payload() {
-            Payload::Founding(_) | Payload::Group(_) | Payload::JournalEntry(_) => return,
+            Payload::Founding(_) | Payload::Group(_) | Payload::JournalEntry(_) | Payload::Pad(_) => return,
             Payload::Lapse(lapse) => (None, None, Some(lapse.disbursement.clone())),
             Payload::Instruction(..) if part(kind) == Part::Frame => return,
             Payload::Instruction(header, body) => {

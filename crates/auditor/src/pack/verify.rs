@@ -284,7 +284,7 @@ impl Check<'_> {
             }
             Payload::JournalEntry(entry) => self.check_ledger(entry.ledger)?,
             Payload::Lapse(lapse) => self.check_ledger(lapse.ledger)?,
-            Payload::Group(_) => {}
+            Payload::Group(_) | Payload::Pad(_) => {}
         }
         if !may_stand(kind, &self.header.scope) {
             let reason =
@@ -367,7 +367,9 @@ impl Check<'_> {
         let signer = match record.payload() {
             Payload::Instruction(header, _) => &header.signer,
             Payload::Founding(founding) => &founding.signer,
-            Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) => return vec![],
+            Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => {
+                return vec![];
+            }
         };
         let known = self.state.get::<PrincipalState>(&Key::Principal(signer.clone()));
         known.map_or(vec![], |roles| roles.at(now).clone())

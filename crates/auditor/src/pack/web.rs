@@ -85,7 +85,7 @@ impl Web {
             self.uncited.insert(digest, position);
         }
         let cited = match record.payload() {
-            Payload::Founding(_) | Payload::Group(_) => return Ok(()),
+            Payload::Founding(_) | Payload::Group(_) | Payload::Pad(_) => return Ok(()),
             Payload::JournalEntry(entry) => return self.take_entry(entry, position),
             Payload::Lapse(lapse) => {
                 self.name_request(&lapse.disbursement, lapse.request)?;
@@ -289,6 +289,7 @@ impl Web {
             | Kind::Reversal => before,
             Kind::Founding
             | Kind::Group
+            | Kind::Pad
             | Kind::JournalEntry
             | Kind::Acceptance
             | Kind::Proposal

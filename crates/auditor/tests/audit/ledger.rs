@@ -50,6 +50,7 @@ pub fn policy() -> Policy {
         expiry_max_s: Integer(90 * DAY_S),
         gap_s: Integer(2 * DAY_S),
         lapse_grace_s: Integer(HOUR_S),
+        publication: None,
         quorum_delay_s: Integer(HOUR_S),
         receipt_persons: Integer(2),
         skew_s: Integer(60),

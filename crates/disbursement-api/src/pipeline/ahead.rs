@@ -105,7 +105,7 @@ impl<'k> Ahead<'k> {
         } = self;
         let age_s = shared.now().since(draft.recorded_at());
         let is_fresh = age_s.is_none_or(|age_s| age_s <= STALE_S);
-        let opening = is_fresh.then(|| close(draft, before, answers, has_more));
+        let opening = if is_fresh { close(draft, before, answers, has_more).ok() } else { None };
         (jobs, opening.map(|opening| Closed { opening, epoch, observed, trips: trips.into_inner() }))
     }
 }

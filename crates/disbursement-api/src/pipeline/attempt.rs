@@ -151,9 +151,9 @@ impl<'a, 'k> Attempt<'a, 'k> {
             let (mut draft, has_more) = self.begin(state, &head, due, clock).await?;
             let answers = self.decide_jobs(&mut draft, jobs).await?;
             if must_write {
-                Opening::decided(draft, head, answers, has_more)
+                Opening::decided(draft, head, answers, has_more)?
             } else {
-                close(draft, head, answers, has_more)
+                close(draft, head, answers, has_more)?
             }
         };
         if let Opening::Nothing(_) = opening {
@@ -336,7 +336,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
             match draft.found(item, founding, clock) {
                 Ok(position) => {
                     answers.push(vec![Outcome::Accepted { digest, position }]);
-                    return Ok(Opening::decided(draft, head.clone(), answers, false));
+                    return Opening::decided(draft, head.clone(), answers, false);
                 }
                 Err(refusal) => answers.push(vec![Outcome::Refused { digest, refusal }]),
             }
@@ -346,17 +346,27 @@ impl<'a, 'k> Attempt<'a, 'k> {
 }
 
 impl Opening {
-    fn decided(draft: Draft<'_>, before: Head, answers: Vec<Vec<Outcome>>, has_more: bool) -> Opening {
-        let (rows, after, state) = draft.finish();
+    fn decided(
+        draft: Draft<'_>,
+        before: Head,
+        answers: Vec<Vec<Outcome>>,
+        has_more: bool,
+    ) -> Result<Opening, Failed> {
+        let (rows, after, state) = draft.finish().map_err(not_built)?;
         let warm = (state.len() <= WARM_MAX).then(|| Warm { head: after.clone(), state });
-        Opening::Decided(Box::new(Decided { rows, before, after, answers, has_more, warm }))
+        Ok(Opening::Decided(Box::new(Decided { rows, before, after, answers, has_more, warm })))
     }
 }
 
 /// Ends a group's decisions. A quiet log does not grow by groups without records, but for one a day.
-pub(super) fn close(draft: Draft<'_>, before: Head, answers: Vec<Vec<Outcome>>, has_more: bool) -> Opening {
-    if draft.is_worthless(before.recorded_at) {
-        return Opening::Nothing(answers);
+pub(super) fn close(
+    draft: Draft<'_>,
+    before: Head,
+    answers: Vec<Vec<Outcome>>,
+    has_more: bool,
+) -> Result<Opening, Failed> {
+    if draft.is_worthless() {
+        return Ok(Opening::Nothing(answers));
     }
     Opening::decided(draft, before, answers, has_more)
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use ledger::time::Timestamp;
 use programme::entity::{CharterState, PolicyState};
+use programme::publication::{Padding, padding};
 use programme::{At, Before, Code, Halt, Key, RULES_VERSION, Refusal, State, apply, begin_group, decide};
 use records::governance::Founding;
 use records::journal::{Group, JournalEntry};
@@ -35,7 +36,11 @@ pub(super) struct Draft<'k> {
     state: State,
     rows: Rows,
     frontier: Frontier,
+    /// The time of the group before.
+    last: Timestamp,
     recorded_at: Timestamp,
+    /// The ledger's id and how the group must end, where the log's size may be public after it.
+    padding: Option<(Digest, Padding)>,
     /// While a unit can still fall as a whole: what it began with.
     unit: Option<UnitBefore>,
 }
@@ -68,7 +73,8 @@ impl<'k> Draft<'k> {
     /// An empty group after `head`, with what was loaded of the state.
     pub fn new(keys: &'k LedgerKeys, state: State, head: &Head, recorded_at: Timestamp) -> Draft<'k> {
         let rows = Rows::new(head.size, recorded_at);
-        Draft { keys, state, rows, frontier: head.frontier.clone(), recorded_at, unit: None }
+        let (frontier, last) = (head.frontier.clone(), head.recorded_at);
+        Draft { keys, state, rows, frontier, last, recorded_at, padding: None, unit: None }
     }
 
     /// Adds what was loaded since.
@@ -89,6 +95,8 @@ impl<'k> Draft<'k> {
             rules: Integer(RULES_VERSION),
         };
         begin_group(&mut self.state, &group);
+        let padding = padding(&self.state, self.last, self.recorded_at);
+        self.padding = padding.map(|padding| (ledger, padding));
         let record = Record::sign(Payload::Group(group), &self.keys.record)?;
         self.rows.record(&record);
         self.frontier.append(record.leaf_hash());
@@ -106,14 +114,14 @@ impl<'k> Draft<'k> {
     }
 
     /// Whether it has nothing but its own record. A quiet ledger commits one such a day, and more often where policy's gap is
-    /// shorter.
-    pub fn is_worthless(&self, before: Timestamp) -> bool {
+    /// shorter, or what is public has a schedule.
+    pub fn is_worthless(&self) -> bool {
         let gap_s = self
             .state
             .get::<PolicyState>(&Key::Policy)
-            .map_or(u64::MAX, |policy| policy.at(before).policy.gap_s.0);
-        let quiet_s = self.recorded_at.since(before).unwrap_or(0);
-        self.rows.len() == 1 && quiet_s < DAY_S.min(gap_s / 2)
+            .map_or(u64::MAX, |policy| policy.at(self.last).policy.gap_s.0);
+        let quiet_s = self.recorded_at.since(self.last).unwrap_or(0);
+        self.rows.len() == 1 && self.padding.is_none() && quiet_s < DAY_S.min(gap_s / 2)
     }
 
     /// Whether the log has, by now, the keys and the origin that a service has.
@@ -121,12 +129,21 @@ impl<'k> Draft<'k> {
         self.state.get::<CharterState>(&Key::Charter).is_some_and(|charter| has_keys_of(keys, charter))
     }
 
-    /// What has to be written, and the head and the state after it.
-    pub fn finish(self) -> (Rows, Head, State) {
+    /// Ends the group with the pads that it owes. Answers what has to be written, and the head and the state after it.
+    pub fn finish(mut self) -> Result<(Rows, Head, State), BuildError> {
+        if let Some((ledger, padding)) = self.padding {
+            let size = self.frontier.size();
+            for position in size..size.saturating_add(padding.count(size)) {
+                let pad = Payload::Pad(padding.pad(ledger, position));
+                let record = Record::sign(pad, &self.keys.record)?;
+                self.rows.record(&record);
+                self.frontier.append(record.leaf_hash());
+            }
+        }
         let Draft { rows, frontier, recorded_at, state, .. } = self;
         let head =
             Head { size: frontier.size(), root: frontier.root(), frontier, recorded_at, forked: false };
-        (rows, head, state)
+        Ok((rows, head, state))
     }
 
     /// Goes on with the units until all are decided, or until keys are missing: then of all records that remain.

@@ -147,7 +147,7 @@ fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: b
             Step::Done(verified(shared, record.digest(), record.verify(&key)))
         }
         _ if record.kind().signed_by_ledger() => {
-            refused(Code::RoleMissing, "the ledger alone writes groups, entries and lapses")
+            refused(Code::RoleMissing, "the ledger alone writes groups, entries, lapses and pads")
         }
         // What is signed at the sizes that follow would be signed under the origin of before.
         Payload::Instruction(_, body) if is_reopening(body) => {

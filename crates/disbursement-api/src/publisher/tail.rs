@@ -5,8 +5,8 @@ use programme::entity::{CharterState, Stored as _};
 use signing::digest::Digest;
 use signing::token::SignError;
 use store::StoreError;
-use store::log::{Head, SignedHead, StoredTile};
-use store::register::RegisterState;
+use store::log::{Head, Leaf, SignedHead, StoredTile};
+use store::register::{Epoch, RegisterState};
 use store::storage::Follower;
 use translog::checkpoint::Checkpoint;
 use translog::tile::{TILE_HEIGHT, TILE_WIDTH, TileId, tile_root};
@@ -76,35 +76,36 @@ impl Tail {
         Ok(Tail { state, is_on_disk: false, frontier, leaves: Vec::new() })
     }
 
-    /// Takes the records up to a head, and stores the tiles that they complete; `false` where the head does not extend
-    /// this log, or its own records do not make its root. `next` are the hashes of the first of them, if they are
-    /// known.
+    /// Takes the records up to a head, and stores the tiles that they complete. Answers which heads have to be signed,
+    /// in turn: those before it that become public, and itself; `None` where the head does not extend this log, or its own records do not make its root. `next`
+    /// are the first of the records, if they are known.
     pub async fn extend(
         &mut self,
         session: &dyn Follower,
         head: &Head,
-        next: Vec<Digest>,
-    ) -> Result<bool, Trouble> {
+        next: Vec<Leaf>,
+    ) -> Result<Option<Vec<Frontier>>, Trouble> {
         let begin = self.frontier.size();
         if head.size <= begin {
-            return Ok(head.size == begin && head.root == self.frontier.root());
+            let is_same = head.size == begin && head.root == self.frontier.root();
+            return Ok(is_same.then(|| vec![self.frontier.clone()]));
         }
         let rest = begin % u64::from(TILE_WIDTH);
         if self.leaves.len() as u64 != rest {
-            let again = session.leaf_hashes(begin - rest, begin, u32::from(TILE_WIDTH)).await;
-            let Some(again) = if_whole(again)? else { return Ok(false) };
-            self.leaves = again;
+            let again = session.leaves(begin - rest, begin, u32::from(TILE_WIDTH)).await;
+            let Some(again) = if_whole(again)? else { return Ok(None) };
+            self.leaves = again.into_iter().map(|leaf| leaf.hash).collect();
         }
         let mut grown =
             Grown { frontier: self.frontier.clone(), leaves: self.leaves.clone(), ..Grown::default() };
         next.into_iter().for_each(|leaf| grown.append(leaf));
         while grown.frontier.size() < head.size {
-            let page = session.leaf_hashes(grown.frontier.size(), head.size, PAGE).await;
-            let Some(page) = if_whole(page)? else { return Ok(false) };
+            let page = session.leaves(grown.frontier.size(), head.size, PAGE).await;
+            let Some(page) = if_whole(page)? else { return Ok(None) };
             page.into_iter().for_each(|leaf| grown.append(leaf));
         }
         if grown.frontier.root() != head.root || !grown.is_whole() {
-            return Ok(false);
+            return Ok(None);
         }
         for tiles in grown.tiles.chunks(TILES) {
             session.store_tiles(tiles).await?;
@@ -114,7 +115,7 @@ impl Tail {
             let hashes = session.tile_roots(id.level - 1, below, below + u64::from(TILE_WIDTH)).await?;
             let Some(tile) = whole(*id, &hashes).filter(|tile| tile_root(&tile.hashes) == *root) else {
                 tracing::error!(?id, "the stored tiles below are not those of this log");
-                return Ok(false);
+                return Ok(None);
             };
             session.store_tiles(&[tile]).await?;
         }
@@ -123,7 +124,7 @@ impl Tail {
         self.state.frontier = grown.frontier.encode();
         self.frontier = grown.frontier;
         self.leaves = grown.leaves;
-        Ok(true)
+        Ok(Some(grown.public.into_iter().chain([self.frontier.clone()]).collect()))
     }
 
     /// The checkpoint that the register holds.
@@ -131,15 +132,22 @@ impl Tail {
         SignedHead { size: self.state.size, note: self.state.checkpoint.clone() }
     }
 
-    /// The checkpoint of this head: that which the register holds, where it is of this head. A token need not sign to the
-    /// same bytes twice, and is not asked to.
-    pub fn checkpoint(&self, keys: &LedgerKeys) -> Result<String, SignError> {
-        let head =
-            Checkpoint { origin: keys.origin.to_string(), size: self.state.size, root: self.state.root };
-        if head.is_signed_in(&self.state.checkpoint, keys.checkpoint.public()) {
-            return Ok(self.state.checkpoint.clone());
-        }
-        head.try_sign(&keys.checkpoint)
+    /// What the register has to hold of a head of this log, with its checkpoint: that which it holds already, where it is of this
+    /// head. A token need not sign to the same bytes twice, and is not asked to.
+    pub fn state_of(
+        &self,
+        head: &Frontier,
+        keys: &LedgerKeys,
+        epoch: &Epoch,
+    ) -> Result<RegisterState, SignError> {
+        let (origin, size, root) = (keys.origin.to_string(), head.size(), head.root());
+        let signed = Checkpoint { origin, size, root };
+        let checkpoint = match signed.is_signed_in(&self.state.checkpoint, keys.checkpoint.public()) {
+            true => self.state.checkpoint.clone(),
+            false => signed.try_sign(&keys.checkpoint)?,
+        };
+        let (ledger, frontier, epoch) = (self.state.ledger, head.encode(), epoch.clone());
+        Ok(RegisterState { ledger, size, root, frontier, checkpoint, epoch })
     }
 }
 
@@ -148,6 +156,9 @@ impl Tail {
 struct Grown {
     frontier: Frontier,
     leaves: Vec<Digest>,
+    was_pad: bool,
+    /// Heads after the last pad of a group, which others follow.
+    public: Vec<Frontier>,
     /// Complete tiles of level 0.
     tiles: Vec<StoredTile>,
     /// The roots that the frontier has for them.
@@ -157,10 +168,13 @@ struct Grown {
 }
 
 impl Grown {
-    fn append(&mut self, leaf: Digest) {
-        let Grown { frontier, leaves, tiles, roots, above } = self;
-        leaves.push(leaf);
-        frontier.append_with(leaf, |level, index, hash| {
+    fn append(&mut self, leaf: Leaf) {
+        let Grown { frontier, leaves, was_pad, public, tiles, roots, above } = self;
+        if std::mem::replace(was_pad, leaf.is_pad) && !leaf.is_pad {
+            public.push(frontier.clone());
+        }
+        leaves.push(leaf.hash);
+        frontier.append_with(leaf.hash, |level, index, hash| {
             // The node at the top of a tile is the tile's root.
             if level == 0 || level % TILE_HEIGHT != 0 {
                 return;

@@ -70,6 +70,10 @@ pub fn set_policy(policy: &mut Policy, name: &str, value: &str) {
         "gap_s" => policy.gap_s = integer(value),
         "lapse_grace_s" => policy.lapse_grace_s = integer(value),
         "quorum_delay_s" => policy.quorum_delay_s = integer(value),
+        "publication" => {
+            let (every_s, multiple) = value.split_once('/').unwrap();
+            policy.publication = Some(Publication { every_s: integer(every_s), multiple: integer(multiple) });
+        }
         "skew_s" => policy.skew_s = integer(value),
         "threshold" => witnessing(policy).threshold = integer(value),
         "replays" => witnessing(policy).replays = integer(value),

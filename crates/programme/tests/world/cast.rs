@@ -77,6 +77,7 @@ pub fn policy() -> Policy {
         expiry_max_s: Integer(60 * 86_400),
         gap_s: Integer(48 * 3600),
         lapse_grace_s: Integer(3600),
+        publication: None,
         quorum_delay_s: Integer(3600),
         receipt_persons: Integer(1),
         skew_s: Integer(60),

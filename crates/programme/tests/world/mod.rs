@@ -16,6 +16,7 @@ use ledger::books::{Balance, BalanceKey, Books};
 use ledger::proofs::{self, prove_fund};
 use ledger::time::Timestamp;
 use programme::entity::{DisbursementState, Entity, FundState, PolicyState, VersionedPolicy};
+use programme::publication::{Padding, padding};
 use programme::replay::Replay;
 use programme::{At, Decision, Halt, Key, Lookup, RULES_VERSION, State, apply, begin_group, decide};
 use records::assets::FundKind;
@@ -72,6 +73,8 @@ pub struct World {
     replay: Option<Replay>,
     now: Timestamp,
     group: Option<Timestamp>,
+    /// How the present group has to end.
+    padding: Option<Padding>,
     basis: Basis,
     ids: u64,
     ledger: Digest,
@@ -90,6 +93,7 @@ impl World {
             replay: None,
             now: id("2030-01-01T00:00:00Z"),
             group: None,
+            padding: None,
             basis: Basis { root: Frontier::new().root(), size: Integer(0) },
             ids: 1000,
             ledger: Digest::of("a ledger that nobody founded"),
@@ -105,7 +109,8 @@ impl World {
         }
         fork.state = self.state.clone();
         fork.books = self.books.clone();
-        World { group: self.group, basis: self.basis, ledger: self.ledger, ..fork }
+        let (group, padding, basis, ledger) = (self.group, self.padding, self.basis, self.ledger);
+        World { group, padding, basis, ledger, ..fork }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -240,7 +245,18 @@ impl World {
         }
     }
 
+    /// Ends the present group with the pads that it owes.
+    pub fn end_group(&mut self) {
+        let Some(padding) = self.padding.take() else { return };
+        for _ in 0..padding.count(self.frontier.size()) {
+            let pad = Payload::Pad(padding.pad(self.ledger, self.frontier.size()));
+            self.append(&Record::sign(pad, &cast::record_key()).unwrap());
+        }
+    }
+
     fn begin_group(&mut self) {
+        self.end_group();
+        let last = self.group.unwrap_or_else(|| cast::founding().issued_at);
         let group = Group {
             epoch: id("7000000000000000001/1"),
             first: Integer(self.frontier.size()),
@@ -252,6 +268,7 @@ impl World {
         self.basis = Basis { root: group.root, size: group.first };
         self.group = Some(self.now);
         begin_group(&mut self.state, &group);
+        self.padding = padding(&self.state, last, self.now);
         let record = Record::sign(Payload::Group(group), &cast::record_key()).unwrap();
         self.append(&record);
     }

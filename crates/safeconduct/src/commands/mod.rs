@@ -12,6 +12,7 @@ mod kept_state;
 pub mod keys;
 pub mod packs;
 pub mod proofs;
+pub mod publishing;
 pub mod reads;
 pub mod reopening;
 mod replaying;

@@ -8,7 +8,9 @@ use tlog_tiles::Tile;
 
 use super::{hash, log};
 use crate::proof::{HashSource, HashSourceError, consistency, inclusion, root};
-use crate::tile::{TILE_WIDTH, TileId, entries_path, node, of_node, path, tile_root, width};
+use crate::tile::{
+    TILE_WIDTH, TileId, entries, entries_path, node, of_node, parse, path, push_entry, tile_root, width,
+};
 use crate::tree::Frontier;
 
 /// A store of tiles.
@@ -107,4 +109,30 @@ proptest! {
         let _ = crate::tile::width(tile, index);
         let _ = path(tile, width);
     }
+}
+
+proptest! {
+    #[test]
+    fn a_path_names_its_tile_and_no_other_text_does(level in 0..9_u8, index in 0..=u64::MAX >> 2, width in 0..=257_u16) {
+        let tile = TileId { level, index };
+        if let Some(text) = path(tile, width) {
+            prop_assert_eq!(parse(&text), Some((tile, width)));
+            for other in [format!("{text}/"), text.replacen("tile/", "tile/0", 1), text.replace('x', ""), format!("{text}.p/256")] {
+                prop_assert!(other == text || parse(&other).is_none(), "{}", other);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_bundle_is_what_was_put_in() {
+    let (mut bundle, long) = (vec![], vec![7; 65_535]);
+    for entry in [&b"one"[..], b"", &long] {
+        push_entry(&mut bundle, entry).unwrap();
+    }
+    assert_eq!(entries(&bundle), Some(vec![&b"one"[..], b"", &long]));
+    assert_eq!(bundle[..7], *b"\x00\x03one\x00\x00");
+    assert_eq!(entries(&bundle[..6]), None);
+    assert_eq!(entries(&bundle[..4]), None);
+    assert_eq!(push_entry(&mut bundle, &[0; 65_536]), None);
 }

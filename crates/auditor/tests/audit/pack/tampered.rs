@@ -93,7 +93,7 @@ fn what_others_rest_on_is_missed() {
                         needed.extend(line_of(body.proposal));
                     }
                 }
-                Payload::Founding(_) | Payload::Group(_) | Payload::Lapse(_) => {}
+                Payload::Founding(_) | Payload::Group(_) | Payload::Lapse(_) | Payload::Pad(_) => {}
             }
         }
         assert!(needed.len() > 10, "{scope}");

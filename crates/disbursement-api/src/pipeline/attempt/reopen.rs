@@ -314,7 +314,7 @@ impl Attempt<'_, '_> {
             let refusal = programme::Refusal::with(programme::Code::ActInvalid, detail);
             return Err(NotReopened::Refused { digest, refusal });
         }
-        let (rows, after, _) = draft.finish();
+        let (rows, after, _) = draft.finish().map_err(not_built)?;
         connection.commit(rows, (&head, &after), Lock::Held, false).await.map_err(|error| {
             tracing::error!(%error, "the group was not, or perhaps not, committed: reopen again, which is safe");
             NotReopened::Failed(Failed::Stop(Unavailable::Unknown))
