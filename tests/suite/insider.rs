@@ -57,14 +57,14 @@ a further key of an officer's, by one custodian        | karl, mallory      | ap
 a key used within its cooling-off                      | karl, kira, mallory | approval last      | key_not_yet_valid
 a key used after it was revoked                        | dora               | approval last       | key_revoked
 a group's time moved back                              |                    | group 20            | group_time
-a group's time moved on                                |                    | group 21            | group_time
-all times moved on from a group                        |                    | group 21 + 1        | basis_unknown
+a group's time moved on                                |                    | group 21            | pad_missing
+all times moved on from a group                        |                    | group 21            | pad_missing
 the clock advanced past a cooling-off, and set back    | karl, kira, mallory | group last         | group_time
 the clock advanced past a cooling-off, and left there  | karl, kira, mallory | -                  | sound
 an entry omitted                                       |                    | approval 1 + 1      | entry_missing
 a lapse before its time                                |                    | lapse last          | lapse_not_due
 a lapse not performed                                  |                    | end                 | lapse_missing
-a lapse deleted, with its entry                        |                    | request 8           | basis_unknown
+a lapse deleted, with its entry                        |                    | request 8 - 1       | pad_missing
 the tail cut off before an entry                       |                    | end                 | cut_off
 the tail cut off, its balances kept                    |                    | -                   | balance_differs
 the tail cut off                                       |                    | -                   | kept: missing

@@ -1,7 +1,7 @@
 //! Selective disclosure: a part of a ledger, cut out of a bundle for somebody who may not see the rest.
 //!
-//! [`cut`] verifies a bundle by replay and writes those of its records that a [`Scope`] concerns, each with its inclusion
-//! proof; [`verify`] checks such a pack offline, with the ledger's id alone. The format and what it promises is in
+//! [`cut()`] verifies a bundle by replay and writes those of its records that a [`Scope`] concerns, each with its inclusion
+//! proof; [`verify()`] checks such a pack offline, with the ledger's id alone. The format and what it promises is in
 //! `docs/spec/pack.md`.
 //!
 //! | module | what for |
