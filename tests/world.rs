@@ -108,7 +108,8 @@ impl World {
         World::empty_with(Settings::default())
     }
 
-    fn empty_with(settings: Settings) -> World {
+    /// The same with other settings of the pipeline.
+    pub fn empty_with(settings: Settings) -> World {
         let (database, register, clock) = (cluster().database(), register(), Clock::default());
         let service = Service::with(&database, &register, &clock, settings.clone());
         let desk = Desk { url: service.url.clone(), clock, ledger: Digest::of("no ledger yet") };

@@ -73,7 +73,10 @@ fn published(every_s: u64) -> Policy {
 /// Writes it.
 pub fn written() -> World {
     let settings = Settings { tick: Duration::from_millis(200), ..Settings::default() };
-    let world = World::with(published(600), settings);
+    let mut world = World::empty_with(settings);
+    // Whenever it is written, what is written falls into the same periods: it begins with one.
+    world.clock.advance(605 - world.clock.now().unix() % 600);
+    world.found(published(600));
     furnish(&world, "300000.00");
     world.case("c2", "south", true);
     world.case("c3", "north", true);
