@@ -132,6 +132,12 @@ fn a_busy_ledger_shows_what_a_quiet_one_shows() {
             place.go(60 - HOUR_S / 2);
         }
     }
+    // Whether a head was cosigned, and when, tells how soon another one followed.
+    let sql = "INSERT INTO cosigned SELECT size, note || 'a cosignature' FROM checkpoints";
+    assert!(places[1].world.database.superuser().execute(sql, &[]).unwrap() > 4);
+    for place in &places {
+        assert_eq!(place.ask("/checkpoint").text.lines().count(), 5, "only the log's own signature");
+    }
     for place in &mut places {
         assert_eq!(place.heads(), [256, 512, 768, 1024]);
         prove(&mut place.world);

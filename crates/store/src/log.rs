@@ -155,11 +155,12 @@ pub async fn latest_checkpoint(client: &Client) -> Result<Option<SignedHead>, St
         .transpose()
 }
 
-/// The checkpoint that is public at a time, with the cosignatures that are stored of it, if there is one.
+/// The checkpoint that is public at a time, if there is one. Its cosignatures are not: whether a head was cosigned, and when,
+/// tells how soon another one followed.
 pub async fn public_checkpoint(client: &Client, now: Timestamp) -> Result<Option<SignedHead>, StoreError> {
     // The newest head is not public yet, and with policy's period the order may change: but for a few, those before it are.
-    const SQL: &str = "SELECT c.size, coalesce(w.note, c.note), r.payload \
-        FROM checkpoints c JOIN records r ON r.position = c.size - 1 LEFT JOIN cosigned w ON w.size = c.size \
+    const SQL: &str = "SELECT c.size, c.note, r.payload \
+        FROM checkpoints c JOIN records r ON r.position = c.size - 1 \
         WHERE c.is_public ORDER BY c.size DESC LIMIT 100";
     for row in client.query(SQL, &[]).await? {
         let corrupt =
