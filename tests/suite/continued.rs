@@ -12,13 +12,13 @@ use records::{Kind, Record};
 use serde_json::{Value, json};
 use signing::canonical;
 use signing::digest::Digest;
-use tests::binary::{root, safeconduct};
+use tests::binary::safeconduct;
 use tests::cluster::scratch;
 use tests::service::ledger_keys;
 use translog::checkpoint::Checkpoint;
 
 use crate::evidence::Log;
-use crate::readme::commands_of;
+use crate::readme;
 use crate::second::history;
 
 /// A bundle's lines: the header, the balances, the records.
@@ -166,22 +166,14 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn the_guides_commands_and_what_they_find() {
-    safeconduct();
     let dir = scratch("continued");
-    let mut script = String::from("set -eu -o pipefail\n");
-    script += &commands_of("README.md");
-    script += &commands_of("docs/guides/continued-audit.md");
-    script += "echo \"LEDGER=$LEDGER\"\n";
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).current_dir(root()).env("W", &dir).env("PORT", "0");
-    let output = bash.output().unwrap();
-    let said = text(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", text(&output.stderr));
+    let pages = ["README.md", "docs/guides/continued-audit.md"];
+    let (said, errors) = readme::run(&pages, "echo \"LEDGER=$LEDGER\"\n", &dir, "0");
     assert!(said.contains("continued     from size"), "{said}");
     assert!(said.contains("The state at size"), "{said}");
     assert!(said.contains("the log begins with it"), "{said}");
     assert!(said.contains("  unanswered    0"), "{said}");
-    assert!(!text(&output.stderr).contains("records verified"), "a line that moves is for terminals only");
+    assert!(!errors.contains("records verified"), "a line that moves is for terminals only");
     let ledger = said.lines().last().unwrap().strip_prefix("LEDGER=").unwrap().to_owned();
     let left = Left { dir, ledger };
 

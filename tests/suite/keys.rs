@@ -1,12 +1,10 @@
 //! The page about keys, as it is written: the ceremony, rotation, loss and compromise.
 
 use std::fs;
-use std::process::Command;
 
-use tests::binary::{root, safeconduct};
 use tests::cluster::scratch;
 
-use crate::readme::commands_of;
+use crate::readme;
 
 /// What the page says without commands.
 const FURTHER: &str = r#"
@@ -31,18 +29,8 @@ as kira-spare concur $ACT
 
 #[test]
 fn the_page_works_as_written() {
-    safeconduct();
-    let script = format!("set -eu -o pipefail\n{}{FURTHER}", commands_of("docs/operating/keys.md"));
     let w = scratch("keys");
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(root())
-        .env("W", &w)
-        .env("PORT", "0")
-        .output()
-        .expect("bash runs");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
+    readme::run(&["docs/operating/keys.md"], FURTHER, &w, "0");
     let text = |name: &str| fs::read_to_string(w.join(name)).unwrap();
     assert_eq!(text("refused.txt").matches("key_revoked").count(), 3, "{}", text("refused.txt"));
     assert!(text("again.txt").contains("act_invalid") && text("early.txt").contains("act_invalid"));

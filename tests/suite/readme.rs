@@ -1,5 +1,6 @@
 //! The commands of the README, as a newcomer would paste them.
 
+use std::path::Path;
 use std::process::Command;
 
 use tests::binary::{root, safeconduct};
@@ -23,20 +24,28 @@ pub fn commands_of(page: &str) -> String {
     script
 }
 
-#[test]
-fn the_first_disbursement_works_as_written() {
+/// Runs the commands of pages and what follows them, in one shell, as somebody would paste them. What was printed, and the
+/// errors; all must succeed.
+pub fn run(pages: &[&str], further: &str, w: &Path, port: &str) -> (String, String) {
     safeconduct();
-    let script = format!("set -eu -o pipefail\n{}", commands_of("README.md"));
-    assert!(script.lines().count() > 40, "the README has lost its commands");
+    let pages: String = pages.iter().map(|page| commands_of(page)).collect();
     let output = Command::new("bash")
-        .args(["-c", &script])
+        .args(["-c", &format!("set -eu -o pipefail\n{pages}{further}")])
         .current_dir(root())
-        .env("W", scratch("readme"))
-        .env("PORT", "0")
+        .env("W", w)
+        .env("PORT", port)
         .output()
         .expect("bash runs");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let [said, errors] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{said}\n{errors}");
+    (said, errors)
+}
+
+#[test]
+fn the_first_disbursement_works_as_written() {
+    assert!(commands_of("README.md").lines().count() > 40, "the README has lost its commands");
+    let (said, _) = run(&["README.md"], "", &scratch("readme"), "0");
     assert!(said.contains("VERIFIED"), "{said}");
     let balance = "USD 148,750.00";
     assert!(said.contains(balance), "250,000.00 less 1,250.00 and 100,000.00 is not shown:\n{said}");

@@ -5,14 +5,12 @@ mod external;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use auditor::Standing;
 use signing::digest::Digest;
-use tests::binary::{root, safeconduct};
 use tests::cluster::scratch;
 
-use crate::readme::commands_of;
+use crate::readme;
 use crate::second;
 
 /// A number of the port that nobody uses now.
@@ -54,22 +52,9 @@ serve --data $W/whole --register $W/register.json
 
 #[test]
 fn a_ledger_comes_back_and_never_signs_one_size_twice() {
-    safeconduct();
-    let mut script = String::from("set -eu -o pipefail\n");
-    script += &commands_of("README.md");
-    script += &commands_of("docs/operating/backup.md");
-    script += FURTHER;
-    script += "echo \"LEDGER=$LEDGER\"\n";
     let w = scratch("recovery");
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(root())
-        .env("W", &w)
-        .env("PORT", free_port())
-        .output()
-        .expect("bash runs");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
+    let further = format!("{FURTHER}echo \"LEDGER=$LEDGER\"\n");
+    let (said, errors) = readme::run(&["README.md", "docs/operating/backup.md"], &further, &w, &free_port());
 
     // What was restored without a loss was verified, and goes on under its origin.
     let restored = text(&w.join("restored.txt"));

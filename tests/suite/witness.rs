@@ -28,7 +28,7 @@ use translog::tree::{EMPTY_ROOT, leaf_hash};
 use translog::witness::{AddCheckpoint, Cosigned, KnownLog, NotCosigned};
 
 use crate::bad_input::bank;
-use crate::readme::commands_of;
+use crate::readme;
 use crate::recovery::free_port;
 
 const PASSPHRASE: &str = "only for this test";
@@ -63,21 +63,8 @@ FIRST=$SECOND
 
 #[test]
 fn the_page_works_as_written() {
-    safeconduct();
-    let mut script = String::from("set -eu -o pipefail\n");
-    script += &commands_of("README.md");
-    script += &commands_of("docs/operating/witness.md");
-    script += FURTHER;
     let w = scratch("witness");
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(root())
-        .env("W", &w)
-        .env("PORT", free_port())
-        .output()
-        .expect("bash runs");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}\n{errors}");
+    let (said, errors) = readme::run(&["README.md", "docs/operating/witness.md"], FURTHER, &w, &free_port());
     let text = |name: &str| fs::read_to_string(w.join(name)).unwrap();
     assert!(said.contains("replayed and cosigned by witness.example/ada-replay at 20"), "{said}");
     assert_eq!(said.matches("The checkpoint is cosigned by witness.example/ada at").count(), 3, "{said}");

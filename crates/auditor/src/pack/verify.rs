@@ -16,7 +16,7 @@ use records::scalar::Integer;
 use records::{Payload, Record, Verified};
 use signing::canonical;
 use signing::digest::Digest;
-use translog::checkpoint::{Checkpoint, CheckpointError};
+use translog::checkpoint::Checkpoint;
 use translog::proof::{verify_consistency, verify_inclusion};
 
 use super::extent::{Extent, Part, may_stand, part};
@@ -28,6 +28,7 @@ use crate::CouldNotRun;
 use crate::chunk::{Chunk, Item, Keys, Wrong};
 use crate::lines::{Lines, Next};
 use crate::report::{CheckedCheckpoint, Finding, Verdict};
+use crate::stop::code_of_checkpoint;
 
 /// Verifies a pack of the ledger with this id, and compares it with checkpoints that somebody kept, each a signed note.
 pub fn verify(pack: impl BufRead, ledger: Digest, kept: &[String]) -> Result<PackReport, CouldNotRun> {
@@ -398,15 +399,4 @@ fn read_record<R: BufRead>(lines: &mut Lines<R>) -> Result<(Claim, Vec<u8>), Sto
 
 fn wrong(code: &'static str, reason: impl Into<String>) -> Wrong {
     Wrong { code, reason: reason.into() }
-}
-
-fn code_of_checkpoint(error: CheckpointError) -> &'static str {
-    match error {
-        CheckpointError::TooLarge | CheckpointError::Note(_) | CheckpointError::Body(_) => {
-            "checkpoint_malformed"
-        }
-        CheckpointError::Origin => "checkpoint_origin",
-        CheckpointError::Unsigned => "checkpoint_unsigned",
-        CheckpointError::BadSignature => "checkpoint_signature",
-    }
 }
