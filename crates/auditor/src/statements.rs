@@ -449,7 +449,7 @@ mod tests {
             let (account, fund) = (account.parse().unwrap(), "f".parse().unwrap());
             let key = BalanceKey { account, fund, currency: Currency::USD };
             let balance = Balance { amount: usd(*minor), held: usd(0) };
-            state.load(Key::Balance(key), Some(balance.into_entity()));
+            state.load(Key::from(key), Some(balance.into_entity()));
         }
         ledgers.end(&state);
         ledgers.statements().unwrap()

@@ -80,7 +80,7 @@ impl Tally {
     pub fn compare(&self, state: &State) -> Result<(), Wrong> {
         let zero = |key: &BalanceKey| Balance::zero(key.currency);
         let of_rules = |key: &BalanceKey| {
-            state.get::<Balance>(&Key::Balance(key.clone())).copied().unwrap_or_else(|| zero(key))
+            state.get::<Balance>(&Key::from(key.clone())).copied().unwrap_or_else(|| zero(key))
         };
         let keys = self.books.balances().chain(state.balances()).map(|(key, _)| key);
         // The state has no order; the first that differs is to be the same every time.
@@ -303,7 +303,7 @@ mod tests {
 
     fn balances(tally: &Tally, state: &mut State) {
         for (key, balance) in tally.books.balances() {
-            state.load(Key::Balance(key.clone()), Some(balance.into_entity()));
+            state.load(Key::from(key.clone()), Some(balance.into_entity()));
         }
     }
 
@@ -363,7 +363,7 @@ mod tests {
             currency: Currency::USD,
         };
         let more = Balance { amount: usd(1), held: usd(0) };
-        state.load(Key::Balance(key("7900")), Some(more.into_entity()));
+        state.load(Key::from(key("7900")), Some(more.into_entity()));
         assert_eq!(tally.compare(&state).unwrap_err().code, "books_differ");
     }
 }

@@ -35,6 +35,11 @@ impl Balance {
         Self { amount: Money::zero(currency), held: Money::zero(currency) }
     }
 
+    /// Whether there is nothing on it, and nothing held.
+    pub fn is_zero(&self) -> bool {
+        self.amount.is_zero() && self.held.is_zero()
+    }
+
     /// What is not reserved.
     pub fn free(&self) -> Result<Money, MoneyError> {
         self.amount.checked_sub(self.held)
@@ -177,7 +182,7 @@ impl Books {
         self.balances.get(key).copied().unwrap_or(Balance::zero(key.currency))
     }
 
-    /// All balances that were ever touched, sorted by key.
+    /// All balances that are not zero, sorted by key.
     pub fn balances(&self) -> impl Iterator<Item = (&BalanceKey, &Balance)> {
         self.balances.iter()
     }
@@ -251,7 +256,12 @@ impl Books {
 
     /// Makes the changes. Cannot fail.
     pub fn apply(&mut self, posted: Posted) {
-        self.balances.extend(posted.balances);
+        for (key, balance) in posted.balances {
+            match balance.is_zero() {
+                true => self.balances.remove(&key),
+                false => self.balances.insert(key, balance),
+            };
+        }
         self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(Box::new(hold)))));
         self.holds.extend(posted.resolved.into_iter().map(|id| (id, None)));
         self.reversed.extend(posted.reverses);

@@ -148,7 +148,7 @@ pub(crate) fn lines_at(
     let available = key(Account::Available(place.allotment.clone()));
     let cash = key(Account::Cash(place.bank.clone()));
     let overdrawn = key(Account::Overdrawn(place.bank.clone()));
-    let these = [&available, &cash, &overdrawn].map(|key| Key::Balance(key.clone()));
+    let these = [&available, &cash, &overdrawn].map(|key| Key::from(key.clone()));
     context.view.need(balance_keys(&widest).chain(these))?;
     let free = |key| context.view.balance(key)?.free().map_err(too_large);
     let free = Free { available: free(&available)?, cash: free(&cash)?, overdrawn: free(&overdrawn)? };

@@ -134,7 +134,7 @@ fn entry_id(digest: Digest) -> EntryId {
 
 /// The keys of the balances that lines touch.
 pub(crate) fn balance_keys(lines: &[Line]) -> impl Iterator<Item = Key> {
-    lines.iter().map(|line| Key::Balance(balance_key(line)))
+    lines.iter().map(|line| Key::from(balance_key(line)))
 }
 
 fn balance_key(line: &Line) -> BalanceKey {
@@ -331,7 +331,7 @@ fn finish(view: View<'_>, ledger: Digest, digest: Digest, effects: Effects) -> R
         before.get(key).cloned().unwrap_or(Balance { amount: zero, held: zero })
     })
     .map_err(refusal_of_post)?;
-    changes.extend(after.into_iter().map(|(key, balance)| (Key::Balance(key), Some(balance.into_entity()))));
+    changes.extend(after.into_iter().map(|(key, balance)| (Key::from(key), Some(balance.into_entity()))));
     let Entry { id, effective, lines, reverses } = entry;
     let (benefit, case_commitment, disbursement) = match about {
         Some(about) => (Some(about.benefit), Some(about.case_commitment), Some(about.disbursement)),

@@ -65,7 +65,7 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
 
 /// The balance of an account of a fund in the currency of an amount.
 fn budget(fund: &FundId, amount: Money, account: Account) -> Key {
-    Key::Balance(BalanceKey { account, fund: fund.clone(), currency: amount.currency() })
+    Key::from(BalanceKey { account, fund: fund.clone(), currency: amount.currency() })
 }
 
 /// What an entry about a disbursement carries.
@@ -148,7 +148,7 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
     let lines = journal::request(&body.fund, &assets::main_allotment()?, &hold, body.amount);
     let shortfall =
         BalanceKey { account: Account::Shortfall, fund: body.fund.clone(), currency: fund.currency };
-    view.need(balance_keys(&lines).chain([Key::Balance(shortfall.clone())]))?;
+    view.need(balance_keys(&lines).chain([Key::from(shortfall.clone())]))?;
     if view.balance(&shortfall)?.amount.is_positive() {
         return Err(Code::FundBlocked.into());
     }
@@ -342,7 +342,7 @@ pub(crate) fn release(context: Context<'_>, body: &Release) -> Result<Effects, H
         currency: owed.payable.currency(),
     };
     let keys = gathered_keys(&owed.approvals).chain(balance_keys(&lines));
-    context.view.need(keys.chain([Key::Balance(overdrawn.clone())]))?;
+    context.view.need(keys.chain([Key::from(overdrawn.clone())]))?;
     let standing = standing(&context, &owed.approvals)?;
     let band = band(context.policy, state.amount)?;
     let directors = count_directors(&context, &standing)?;

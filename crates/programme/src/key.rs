@@ -48,8 +48,14 @@ pub enum Key {
     Instruction(PrincipalId, InstructionId),
     /// The group that begins at a size of the tree.
     Head(u64),
-    /// A balance.
-    Balance(BalanceKey),
+    /// A balance; boxed, since it is twice as large as the others, and a state has millions of keys.
+    Balance(Box<BalanceKey>),
+}
+
+impl From<BalanceKey> for Key {
+    fn from(key: BalanceKey) -> Key {
+        Key::Balance(Box::new(key))
+    }
 }
 
 impl fmt::Display for Key {
@@ -119,7 +125,8 @@ impl FromStr for Key {
             ("head", [size]) => number(size).map(Key::Head),
             ("balance", [account @ .., fund, currency]) => {
                 let account = part(&account.join("/"))?;
-                Ok(Key::Balance(BalanceKey { account, fund: part(fund)?, currency: part(currency)? }))
+                let currency = part(currency)?;
+                Ok(Key::from(BalanceKey { account, fund: part(fund)?, currency }))
             }
             _ => Err(NotAKey),
         }

@@ -201,7 +201,7 @@ impl<'r> Cells<'r> {
         rows.zip(self.column::<&str>()?)
             .map(|(((account, fund), (currency, amount)), held)| {
                 let (key, balance) = balance([account, fund, currency, amount, held])?;
-                Ok((Key::Balance(key), balance.into_entity()))
+                Ok((Key::from(key), balance.into_entity()))
             })
             .collect()
     }

@@ -69,6 +69,8 @@ pub struct Ledger {
     pub state: State,
     /// The balances at the end of every group but the last, by the log's size there.
     pub earlier: BTreeMap<u64, Vec<BalanceLine>>,
+    /// Whether they are kept, which takes a while in a long log.
+    pub keeps_earlier: bool,
     frontier: Frontier,
     /// Every group's first position and the root before it: what a client can have verified.
     heads: Vec<Basis>,
@@ -110,6 +112,7 @@ impl Ledger {
             now,
             state: State::complete(),
             earlier: BTreeMap::new(),
+            keeps_earlier: true,
             frontier: Frontier::new(),
             heads: vec![],
             instructions: 1,
@@ -127,7 +130,9 @@ impl Ledger {
     pub fn begin_group(&mut self, later_s: u64) {
         self.now = self.now.plus(later_s).unwrap();
         let group = self.next_group();
-        self.earlier.insert(self.size(), self.balances());
+        if self.keeps_earlier {
+            self.earlier.insert(self.size(), self.balances());
+        }
         begin_group(&mut self.state, &group);
         self.heads.push(Basis { root: group.root, size: group.first });
         let record = self.sign_as_ledger(Payload::Group(group));
@@ -240,18 +245,22 @@ impl Ledger {
     /// The bundle of the whole log, with all its balances.
     pub fn bundle(&self) -> Bundle {
         let balances = self.balances();
-        let header = BundleHeader {
-            balances: Integer(0),
-            balances_at: Integer(0),
-            checkpoint: String::new(),
+        Bundle { header: self.bundle_header(&balances), balances, leaves: self.leaves.clone() }
+    }
+
+    /// The header of the bundle of the whole log, with these balances of its end.
+    pub fn bundle_header(&self, balances: &[BalanceLine]) -> BundleHeader {
+        let (size, root) = (self.size(), self.frontier.root());
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size, root };
+        BundleHeader {
+            balances: Integer(balances.len() as u64),
+            balances_at: Integer(size),
+            checkpoint: checkpoint.sign(&self.checkpoint_key),
             format: Format::V1,
             from: None,
             ledger: self.id,
-            records: Integer(0),
-        };
-        let mut bundle = Bundle { header, balances, leaves: self.leaves.clone() };
-        bundle.seal(self);
-        bundle
+            records: Integer(size),
+        }
     }
 }
 

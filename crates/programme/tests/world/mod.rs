@@ -294,7 +294,8 @@ impl World {
         let posted = self.books.check(&entry).unwrap_or_else(|error| panic!("{error}: {entry:#?}"));
         self.books.apply(posted.clone());
         for (key, balance) in posted.balances() {
-            assert_eq!(self.state.get::<Balance>(&Key::Balance(key.clone())), Some(balance), "{key:?}");
+            let of_state = self.state.get::<Balance>(&Key::from(key.clone())).copied();
+            assert_eq!(of_state.unwrap_or(Balance::zero(key.currency)), *balance, "{key:?}");
             self.assert_limits(key, balance);
         }
         let mut funds: Vec<_> = entry.lines.iter().map(|line| &line.fund).collect();
