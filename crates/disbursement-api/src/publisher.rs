@@ -13,7 +13,7 @@
 //! takes back would fork the log (`docs/decisions/0010-failover.md`).
 //!
 //! So a checkpoint leaves this task only when the register remembers it, and the register never goes back: there are never
-//! two signed heads of one size. A crash between 3 and 4 is repaired at the next start, from the register. A head that does
+//! two signed heads of one size. What happens between 3 and 4 is repaired at the next turn, from the register. A head that does
 //! not extend the register's marks the log as forked, which stops every process.
 
 mod tail;
@@ -308,6 +308,11 @@ async fn sign(
         return Err(Trouble::Halt(Unavailable::RegisterMissing));
     }
     now.state = before;
+    // The database may have failed when the register was written already, and the log have grown since.
+    let is_behind = latest.as_ref().is_none_or(|latest| latest.size < now.state.size);
+    if is_behind && !now.state.checkpoint.is_empty() {
+        session.store_checkpoint(&now.signed()).await?;
+    }
     for head in heads {
         let state = now.state_of(&head, &shared.keys, session.epoch())?;
         // What a write left that failed is read as well.

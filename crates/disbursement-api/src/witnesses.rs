@@ -9,7 +9,7 @@
 //! What carries the requests is given by whoever starts this, so that no client of HTTP is known here. Each request has a
 //! thread of its own: one that hangs takes nothing away from the service.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,21 @@ pub struct Witnesses {
 struct Said {
     witness: Witness,
     head: SignedHead,
-    answer: Result<String, String>,
+    answer: Result<String, NotCosigned>,
+}
+
+/// Why there is no cosignature.
+enum NotCosigned {
+    /// The witness has cosigned a later head, of so many records: there will be none of this one.
+    Passed(u64),
+    /// Whatever else; it is asked again.
+    Trouble(String),
+}
+
+impl From<String> for NotCosigned {
+    fn from(reason: String) -> NotCosigned {
+        NotCosigned::Trouble(reason)
+    }
 }
 
 impl Witnesses {
@@ -123,8 +137,8 @@ impl Witnesses {
                 said = said.recv() => {
                     let Some(said) = said else { return };
                     let is_target = said.head.size == size;
-                    let is_enough = self.take(&mut gathered, witnessing, said).await;
-                    is_done |= is_target && is_enough;
+                    let is_settled = self.take(&mut gathered, witnessing, said).await;
+                    is_done |= is_target && is_settled;
                 }
                 newer = newer => {
                     let Some(head) = newer else { return };
@@ -146,17 +160,22 @@ impl Witnesses {
         }
     }
 
-    /// Takes what a witness said. Whether its checkpoint has as many cosignatures as are demanded now.
+    /// Takes what a witness said. Whether its checkpoint is settled: it has as many cosignatures as are demanded now, or will not
+    /// get this one any more.
     async fn take(&self, gathered: &mut Gathered, witnessing: &Witnessing, said: Said) -> bool {
         let Said { witness, head, answer } = said;
         let name = witness.name.as_str();
         let note = gathered.note(&head);
         let cosigned = answer.and_then(|lines| {
-            with_answer(note, &lines, name, &witness.key).map_err(|error| error.to_string())
+            with_answer(note, &lines, name, &witness.key).map_err(|error| error.to_string().into())
         });
         match cosigned {
             Ok(cosigned) => *note = cosigned,
-            Err(reason) => {
+            Err(NotCosigned::Passed(size)) => {
+                tracing::info!(witness = name, size, "the witness has cosigned a later head");
+                return true;
+            }
+            Err(NotCosigned::Trouble(reason)) => {
                 if gathered.trouble.get(name) != Some(&reason) {
                     tracing::warn!(witness = name, reason, "a witness did not cosign");
                     gathered.trouble.insert(name.to_owned(), reason);
@@ -221,16 +240,16 @@ struct Ask {
 impl Ask {
     /// Asks for each target, and again for the same one as long as it is not cosigned.
     async fn run(self, mut targets: watch::Receiver<Option<SignedHead>>, say: mpsc::Sender<Said>) {
-        let (mut old, mut cosigned) = (0, BTreeSet::new());
+        let (mut old, mut cosigned) = (0, None);
         while targets.changed().await.is_ok() {
             let Some(head) = targets.borrow_and_update().clone() else { continue };
-            if cosigned.contains(&head.note) {
+            if cosigned.as_ref() == Some(&head.note) {
                 continue;
             }
             let answer = self.ask(&head, old).await;
             if answer.is_ok() {
                 old = head.size;
-                cosigned = BTreeSet::from([head.note.clone()]);
+                cosigned = Some(head.note.clone());
             }
             if say.send(Said { witness: self.witness.clone(), head, answer }).await.is_err() {
                 return;
@@ -240,26 +259,30 @@ impl Ask {
 
     /// The signature lines by which the witness cosigned. It cosigned a checkpoint of size `old` last, as far as is known; if it
     /// says otherwise it is asked once more.
-    async fn ask(&self, head: &SignedHead, old: u64) -> Result<String, String> {
-        let size = head.size;
-        let (status, body) = self.add_checkpoint(head, old.min(size)).await?;
-        if status == 200 {
-            return Ok(body);
+    async fn ask(&self, head: &SignedHead, old: u64) -> Result<String, NotCosigned> {
+        let (size, mut old) = (head.size, old.min(head.size));
+        let mut answered = self.add_checkpoint(head, old).await?;
+        if let (409, Some(says)) = (answered.0, cosigned_size(&answered.1))
+            && says <= size
+            && says != old
+        {
+            old = says;
+            answered = self.add_checkpoint(head, old).await?;
         }
-        let says: Option<u64> = body.strip_suffix('\n').and_then(|text| text.parse().ok());
-        match (status, says) {
-            (409, Some(says)) if says < size || (says == size && old < size) => {
-                match self.add_checkpoint(head, says).await? {
-                    (200, lines) => Ok(lines),
-                    (409, _) => Err(format!("it has cosigned another root of size {says}")),
-                    (status, body) => Err(refused(status, &body)),
+        match (answered.0, cosigned_size(&answered.1)) {
+            // Whatever else answers with 200 has not cosigned.
+            (200, _) => {
+                match with_answer(&head.note, &answered.1, self.witness.name.as_str(), &self.witness.key) {
+                    Ok(_) => Ok(answered.1),
+                    Err(error) => Err(error.to_string().into()),
                 }
             }
-            (409, Some(says)) if says > size => {
-                Err(format!("it has cosigned {says} records already, more than there are"))
+            (409, Some(says)) if says > size => Err(NotCosigned::Passed(says)),
+            // It was asked with this size, and the proof from there.
+            (409, Some(says)) if says == old => {
+                Err(format!("it has cosigned another root of size {says}").into())
             }
-            (409, _) => Err(format!("it has cosigned another root of size {size}")),
-            (status, _) => Err(refused(status, &body)),
+            (status, _) => Err(refused(status, &answered.1).into()),
         }
     }
 
@@ -281,6 +304,11 @@ impl Ask {
         std::thread::Builder::new().spawn(asking).map_err(|error| error.to_string())?;
         answered.await.map_err(|_| "the request failed".to_owned())?
     }
+}
+
+/// The size that a witness says it cosigned last (C2SP tlog-witness).
+fn cosigned_size(body: &str) -> Option<u64> {
+    body.strip_suffix('\n').and_then(|text| text.parse().ok())
 }
 
 fn refused(status: u16, body: &str) -> String {
