@@ -272,6 +272,31 @@ fn two_histories_get_one_witness_only() {
     assert_eq!((evidence.len(), unproven), (6, 2), "{evidence:?}");
 }
 
+/// A fork that begins like all that it cosigned, and not like what its home has verified since.
+#[test]
+fn what_its_home_has_verified_meanwhile_counts() {
+    safeconduct();
+    let world = World::new();
+    let dir = scratch("meanwhile").join("ada");
+    home(&world, &dir);
+    let (histories, size) = Histories::of(&world, 1);
+    let witness = Witness::start(&dir, Statement::Consistent);
+    assert!(witness.cosigns(&histories.request(0, 0, size)));
+    witness.kill();
+    world.ok("dora", bank("g1"));
+    command(&dir, &["checkpoint"]);
+    let witness = Witness::start(&dir, Statement::Consistent);
+    let (status, said) = witness.ask(&histories.request(1, size, size + 1)).unwrap();
+    assert_eq!(status, 422, "{said}");
+    assert!(said.contains("is not of one log with"), "{said}");
+    assert_eq!(evidence(&dir).len(), 3, "what was cosigned, verified and shown");
+    let now = world.basis().size.0;
+    let proof = world.get("ada", &format!("/v1/proofs/consistency?from={size}&to={now}")).json;
+    let proof = serde_json::from_value(proof["hashes"].clone()).unwrap();
+    let note = world.get("ada", "/v1/checkpoint").text;
+    assert!(witness.cosigns(&AddCheckpoint { old: size, proof, note }));
+}
+
 /// Killed at any moment between two histories, whatever it said before.
 #[test]
 fn a_killed_witness_never_cosigns_two_histories() {
