@@ -234,6 +234,8 @@ fn two_histories_get_one_witness_only() {
         assert_eq!(witness.ask(&request).unwrap().0, status, "{at}");
     }
     assert_eq!(evidence(&dir).iter().filter(|name| name.ends_with("-verified.txt")).count(), 2);
+    let proven = AddCheckpoint { proof: vec![Digest::of("x")], ..histories.request(0, 0, size) };
+    assert_eq!(witness.ask(&proven).unwrap().0, 422, "a proof from nothing is empty");
     fs::remove_dir_all(dir.join("evidence")).unwrap();
     assert!(witness.cosigns(&histories.request(0, 0, size - 1)), "a part of what it has verified");
     assert!(witness.cosigns(&histories.request(0, size - 1, size)));
