@@ -92,6 +92,7 @@ fn a_varied_ledger_from_every_group() {
         let of_part = checked.to_review.clone();
         assert!(of_part.iter().zip(&all.to_review).all(|(part, whole)| part.count <= whole.count));
         assert_eq!(of_part.len(), all.to_review.len());
+        assert!(of_part.iter().all(|one| one.part_from == Some(size).filter(|size| *size > one.since)));
         let to_review = all.to_review.clone();
         assert_eq!(Checked { continued: None, to_review, ..checked }, all, "{size}");
         // The service makes the same of it.

@@ -1,11 +1,12 @@
 //! Programs of others agree with ours: a client that signs requests, and verifiers of signatures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use records::Body;
+use records::witnessing::Statement;
 use serde_json::Value;
 use signing::keys::SecretKey;
 use tests::binary::root;
@@ -13,6 +14,13 @@ use tests::cluster::scratch;
 use tests::people::{Person, key};
 use tests::service::ledger_keys;
 use tests::world::World;
+use translog::checkpoint::Checkpoint;
+use translog::cosignature::verifier_key;
+use translog::proof::MemoryHashes;
+use translog::tree::leaf_hash;
+use translog::witness::AddCheckpoint;
+
+use crate::witness;
 
 /// Runs one of the programs in `tests/foreign`.
 fn python(program: &str, arguments: &[&str]) -> Output {
@@ -169,11 +177,46 @@ fn securesystemslib_verifies_every_envelope() {
     }
 }
 
+/// What `tlog.py` says of something that this log's key signed.
+fn tlog(mut given: Value) -> Output {
+    let keys = ledger_keys();
+    let given_keys = serde_json::json!({
+        "key": STANDARD.encode(keys.checkpoint.public().raw()),
+        "origin": keys.origin,
+    });
+    for (name, value) in given_keys.as_object().unwrap() {
+        if given[name].is_null() {
+            given[name] = value.clone();
+        }
+    }
+    let path = scratch("tlog").join("given.json");
+    std::fs::write(&path, given.to_string()).unwrap();
+    python("tlog.py", &[path.to_str().unwrap()])
+}
+
+/// What holds, as it counts it.
+fn holds(given: Value) -> Value {
+    serde_json::from_str(&said(&tlog(given))).unwrap()
+}
+
+/// It is refused, for this reason.
+#[track_caller]
+fn fails(given: Value, says: &str) {
+    let output = tlog(given);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains(says), "{says}: {error}");
+}
+
+/// The key of somebody else.
+fn other_key() -> String {
+    STANDARD.encode(key("somebody").public().raw())
+}
+
 #[test]
-fn pymerkle_and_sigstore_agree_on_the_tree() {
+fn aics_tlog_and_pymerkle_agree_on_the_tree() {
     let (world, bundle) = world_and_bundle();
     let path = kept(&bundle);
-    let (_, records) = parted(&bundle);
+    let (before, records) = parted(&bundle);
     let size = records.len() as u64;
     let proof = |query: String| {
         let answer = world.get("ada", &format!("/v1/proofs/{query}"));
@@ -184,20 +227,138 @@ fn pymerkle_and_sigstore_agree_on_the_tree() {
         .flat_map(|size| [0, size / 2, size - 1].map(|position| (position, size)))
         .map(|(position, size)| proof(format!("inclusion?position={position}&size={size}")))
         .collect();
-    let key = STANDARD.encode(ledger_keys().checkpoint.public().raw());
-    let answers = path.with_file_name("answers.json");
-    let verify = |inclusion: &[Value]| {
-        let given = serde_json::json!({"key": key, "inclusion": inclusion});
-        std::fs::write(&answers, given.to_string()).unwrap();
-        python("tree.py", &[path.to_str().unwrap(), answers.to_str().unwrap()])
-    };
+    let consistency: Vec<Value> = (1..=size)
+        .flat_map(|from| [from, from + (size - from) / 2, size].map(|to| (from, to)))
+        .map(|(from, to)| proof(format!("consistency?from={from}&to={to}")))
+        .collect();
     let groups = records.iter().filter(|record| record.contains(".group.v1+json")).count();
-    assert_eq!(said(&verify(&inclusion)).trim(), format!("{groups} {}", inclusion.len()));
-    // A proof of another position is noticed.
-    let mut moved = inclusion[inclusion.len() / 2].clone();
-    let position: u64 = moved["position"].as_str().unwrap().parse().unwrap();
-    moved["position"] = Value::from((position - 1).to_string());
-    assert!(!verify(&[moved]).status.success());
+    let given = serde_json::json!({"bundle": path, "inclusion": inclusion, "consistency": consistency});
+    let expected = serde_json::json!({
+        "groups": groups, "inclusion": inclusion.len(), "consistency": consistency.len()
+    });
+    assert_eq!(holds(given.clone()), expected);
+
+    let altered = |kind: &str, proof: &Value, change: &dyn Fn(&mut Value)| {
+        let mut proof = proof.clone();
+        change(&mut proof);
+        serde_json::json!({"bundle": path, kind: [proof]})
+    };
+    let flipped = |proof: &mut Value| {
+        let hash = proof["hashes"][0].as_str().unwrap();
+        let digit = if hash.starts_with('0') { "1" } else { "0" };
+        proof["hashes"][0] = Value::from(format!("{digit}{}", &hash[1..]));
+    };
+    let less = |name: &'static str| {
+        move |proof: &mut Value| {
+            let number: u64 = proof[name].as_str().unwrap().parse().unwrap();
+            proof[name] = Value::from((number - 1).to_string());
+        }
+    };
+    let shorter = |proof: &mut Value| drop(proof["hashes"].as_array_mut().unwrap().pop());
+    let included = proof(format!("inclusion?position={}&size={size}", size / 2));
+    let extended = proof(format!("consistency?from={}&to={size}", size / 2 + 1));
+    for change in [&flipped as &dyn Fn(&mut Value), &less("position"), &shorter] {
+        fails(altered("inclusion", &included, change), "the inclusion of");
+    }
+    for change in [&flipped as &dyn Fn(&mut Value), &less("from"), &less("to"), &shorter] {
+        fails(altered("consistency", &extended, change), "the consistency of");
+    }
+    let mut other = given.clone();
+    other["key"] = Value::from(other_key());
+    fails(other, "no signature from log key");
+    let mut other = given;
+    other["origin"] = Value::from("other.example/log");
+    fails(other, "origin mismatch");
+
+    // A forked head, which the stolen key signs: the last record is another. The real proofs do not lead to it.
+    let mut tree = MemoryHashes::new();
+    let mut forked: Vec<&str> = records.clone();
+    let last = forked.len() - 1;
+    forked[last] = forked[last - 1];
+    forked.iter().for_each(|record| tree.append(leaf_hash(record.as_bytes())));
+    let keys = ledger_keys();
+    let root = translog::proof::root(size, &tree).unwrap();
+    let note = Checkpoint { origin: keys.origin.to_string(), size, root }.sign(&keys.checkpoint);
+    let mut header: Value = serde_json::from_str(before[0]).unwrap();
+    let unsigned = format!("{}\n{}\n", before.join("\n"), forked.join("\n"));
+    fails(serde_json::json!({"bundle": kept(&unsigned)}), "the bundle's root");
+    header["checkpoint"] = Value::from(note);
+    let lines = [header.to_string()].into_iter().chain(before[1..].iter().map(|line| (*line).to_owned()));
+    let lines = lines.chain(forked.iter().map(|line| (*line).to_owned()));
+    let path = kept(&lines.map(|line| format!("{line}\n")).collect::<String>());
+    assert_eq!(holds(serde_json::json!({"bundle": path}))["groups"], groups);
+    fails(serde_json::json!({"bundle": path, "consistency": [extended]}), "the consistency of");
+    fails(serde_json::json!({"bundle": path, "inclusion": [included]}), "the inclusion of");
+}
+
+/// What the real service signed, and the real witness cosigned.
+#[test]
+fn aics_tlog_verifies_a_cosigned_checkpoint() {
+    let world = World::new();
+    let dir = scratch("cosigned").join("ada");
+    witness::home(&world, &dir);
+    let process = witness::Witness::start(&dir, Statement::Consistent);
+    let note = world.get("ada", "/v1/checkpoint").text;
+    let (status, line) = process.ask(&AddCheckpoint { old: 0, proof: vec![], note: note.clone() }).unwrap();
+    assert_eq!(status, 200, "{line}");
+    let cosigned = format!("{note}{line}");
+    let ada = verifier_key(witness::NAME, &process.key);
+    let given = |note: &str, witnesses: &[&str], quorum: u64| {
+        let note = serde_json::json!({"note": note, "witnesses": witnesses, "quorum": quorum});
+        serde_json::json!({ "notes": [note] })
+    };
+    assert_eq!(holds(given(&cosigned, &[&ada], 1))["notes"], 1);
+    assert_eq!(holds(given(&note, &[], 0))["notes"], 1);
+
+    fails(given(&note, &[&ada], 1), "quorum not met");
+    let other = verifier_key(witness::NAME, key("somebody").public());
+    fails(given(&cosigned, &[&other], 1), "quorum not met");
+    let renamed = verifier_key("witness.example/other", &process.key);
+    fails(given(&cosigned, &[&renamed], 1), "quorum not met");
+    // Any bit of the time, or of the signature; and the same line under another checkpoint.
+    let (start, signed) = line.trim_end().rsplit_once(' ').unwrap();
+    for at in [4, 11, 12, 75] {
+        let mut bytes = STANDARD.decode(signed).unwrap();
+        bytes[at] ^= 1;
+        let flipped = format!("{note}{start} {}\n", STANDARD.encode(bytes));
+        fails(given(&flipped, &[&ada], 1), "cosignature from witness.example/ada failed verification");
+    }
+    let keys = ledger_keys();
+    let mut earlier = crate::evidence::checkpoint(&note);
+    earlier.size -= 1;
+    let moved = format!("{}{line}", earlier.sign(&keys.checkpoint));
+    fails(given(&moved, &[&ada], 1), "cosignature from witness.example/ada failed verification");
+}
+
+/// Verifies static files by their checkpoint, and finds what is changed in them.
+pub fn verify_tiles(folder: &Path, size: u64) {
+    let given = || serde_json::json!({ "tiles": folder });
+    let has_entries = folder.join("tile/entries").exists();
+    let tiles = size.div_ceil(256);
+    let bundles = if has_entries { tiles } else { 0 };
+    // Those of level 0, and the one above them.
+    assert_eq!(holds(given()), serde_json::json!({"size": size, "tiles": tiles + 1, "bundles": bundles}));
+    let mut other = given();
+    other["key"] = Value::from(other_key());
+    fails(other, "no signature from log key");
+    let changed = [("tile/0/000", 8191), ("tile/1/000.p/4", 40), ("tile/entries/001", 300)];
+    for (file, at) in changed.into_iter().filter(|(file, _)| has_entries || !file.contains("entries")) {
+        let file = folder.join(file);
+        let kept = std::fs::read(&file).unwrap();
+        let mut bytes = kept.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        fails(given(), "TileVerificationError");
+        std::fs::write(&file, kept).unwrap();
+    }
+    let checkpoint = folder.join("checkpoint");
+    let kept = std::fs::read(&checkpoint).unwrap();
+    let mut head = crate::evidence::checkpoint(std::str::from_utf8(&kept).unwrap());
+    head.root = signing::digest::Digest::of("another");
+    std::fs::write(&checkpoint, head.sign(&ledger_keys().checkpoint)).unwrap();
+    fails(given(), "TileVerificationError");
+    std::fs::write(&checkpoint, kept).unwrap();
+    holds(given());
 }
 
 fn quoted(text: &str) -> String {

@@ -28,6 +28,8 @@ use translog::checkpoint::Checkpoint;
 use translog::tile::{TileId, entries_path, path, width};
 use translog::tree::leaf_hash;
 
+use crate::foreign;
+
 const HOUR_S: i64 = 3600;
 const MULTIPLE: u64 = 256;
 const PASSPHRASE: &str = "correct horse battery staple";
@@ -326,6 +328,10 @@ fn static_files_of_what_is_public() {
     assert!(said(&mixed).contains("holds entry bundles"), "{}", said(&mixed));
     let mixed = run(&ada, &["log", "export", "--entries", "--out", out]);
     assert!(said(&mixed).contains("a folder for the public"), "{}", said(&mixed));
+
+    for folder in [&public, &secret] {
+        foreign::verify_tiles(folder, 1024);
+    }
 
     // Later, by the ledger's clock.
     let clock = place.world.clock.clone();

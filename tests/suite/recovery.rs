@@ -36,6 +36,12 @@ R="--data $B --register $W/register.json"
 if target/debug/safeconduct reopen $R $W/proposal.json; then exit 1; fi
 target/debug/safeconduct reopen $R $W/concurrence.json $W/proposal.json
 serve $R --archive $W/archive-4
+# A witness in ada's home cosigned more than the custodians cite.
+as ada witness key --name witness.example/ada
+cp $W/ada/witness/cosigned.json $W/nothing.json
+printf '{"ledger.example/2":{"note":"","root":"%064d","size":"9999"}}' 7 >$W/ada/witness/cosigned.json
+if as ada reopening accept $(ls -t $B/reopened-at-*.json | head -1) 2>$W/witnessed.txt; then exit 1; fi
+mv $W/nothing.json $W/ada/witness/cosigned.json
 for who in ada anna; do as $who reopening accept $(ls -t $B/reopened-at-*.json | head -1); done
 target/debug/safeconduct backup --data $B --archive $W/archive-4
 as anna case open --agency north --entered 2026-03-06 --offer new-life
@@ -81,6 +87,7 @@ fn a_ledger_comes_back_and_never_signs_one_size_twice() {
     // What FURTHER did.
     assert_eq!(said.matches("Nothing that is known to have been signed is lost").count(), 3, "{said}");
     assert!(text(&w.join("unknown.txt")).contains("without the register nobody knows"), "{said}");
+    assert!(text(&w.join("witnessed.txt")).contains("or what a witness here cosigned"), "{said}");
     assert!(text(&w.join("short.txt")).contains("2 in number"), "{said}");
     assert!(errors.contains("fewer custodians than the quorum"), "{errors}");
     assert!(said.lines().any(|line| line == "1"), "one receipt is of a record that is lost: {said}");

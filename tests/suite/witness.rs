@@ -1,5 +1,7 @@
 //! Witnesses: the page for operators as it is written, and a log that shows two histories.
 
+mod replaying;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -32,7 +34,9 @@ use crate::readme;
 use crate::recovery::free_port;
 
 const PASSPHRASE: &str = "only for this test";
-const NAME: &str = "witness.example/ada";
+/// The witnesses of ada's home: one that compares, and one that replays.
+pub const NAME: &str = "witness.example/ada";
+const REPLAYS: &str = "witness.example/ada-replay";
 
 /// What the page says without commands.
 const FURTHER: &str = r#"
@@ -88,13 +92,15 @@ fn the_page_works_as_written() {
 }
 
 /// A witness's home and process.
-struct Witness {
+pub struct Witness {
     process: Child,
     url: String,
-    key: PublicKey,
+    pub key: PublicKey,
+    name: &'static str,
 }
 
-fn home(world: &World, dir: &Path) {
+/// A home of ada's that has joined, with a witness's key.
+pub fn home(world: &World, dir: &Path) {
     let ada = Person::new("ada");
     fs::create_dir_all(dir).unwrap();
     let pem = ada.key.to_pkcs8_pem(PASSPHRASE).unwrap();
@@ -105,6 +111,7 @@ fn home(world: &World, dir: &Path) {
     let ledger = world.ledger.to_string();
     command(dir, &["join", "--url", &world.url, "--ledger", &ledger]);
     command(dir, &["witness", "key", "--name", NAME]);
+    command(dir, &["witness", "key", "--replay", "--name", REPLAYS]);
 }
 
 fn command(home: &Path, arguments: &[&str]) {
@@ -119,9 +126,14 @@ fn safeconduct_at(home: &Path) -> Command {
 }
 
 impl Witness {
-    fn start(home: &Path) -> Witness {
+    pub fn start(home: &Path, statement: Statement) -> Witness {
+        let (folder, flag, name) = match statement {
+            Statement::Consistent => ("witness", None, NAME),
+            Statement::Replayed => ("witness-replay", Some("--replay"), REPLAYS),
+        };
         let mut process = safeconduct_at(home)
             .args(["witness", "--listen", "127.0.0.1:0"])
+            .args(flag)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -136,12 +148,12 @@ impl Witness {
             }
         }
         let identity: serde_json::Value =
-            serde_json::from_slice(&fs::read(home.join("witness/identity.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(home.join(folder).join("identity.json")).unwrap()).unwrap();
         let key = serde_json::from_value(identity["public"].clone()).unwrap();
-        Witness { process, url: url.expect("it says where it listens"), key }
+        Witness { process, url: url.expect("it says where it listens"), key, name }
     }
 
-    fn ask(&self, request: &AddCheckpoint) -> Option<(u16, String)> {
+    pub fn ask(&self, request: &AddCheckpoint) -> Option<(u16, String)> {
         try_post_text(&format!("{}/add-checkpoint", self.url), request.encode())
     }
 
@@ -149,7 +161,7 @@ impl Witness {
     fn cosigns(&self, request: &AddCheckpoint) -> bool {
         let Some((200, line)) = self.ask(request) else { return false };
         let note = format!("{}{line}", request.note);
-        assert!(cosigned_at(&note, NAME, &self.key).unwrap().is_some(), "{note}");
+        assert!(cosigned_at(&note, self.name, &self.key).unwrap().is_some(), "{note}");
         true
     }
 
@@ -197,6 +209,12 @@ impl Histories {
     }
 }
 
+/// The names of what a home keeps as evidence.
+fn evidence(home: &Path) -> Vec<String> {
+    let evidence = fs::read_dir(home.join("evidence")).unwrap();
+    evidence.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[test]
 fn two_histories_get_one_witness_only() {
     safeconduct();
@@ -204,10 +222,23 @@ fn two_histories_get_one_witness_only() {
     let dir = scratch("histories").join("ada");
     home(&world, &dir);
     let (histories, size) = Histories::of(&world, 40);
-    let witness = Witness::start(&dir);
-    // It begins at what the home has verified, not at nothing.
-    let (status, says) = witness.ask(&histories.request(0, 0, size)).unwrap();
-    assert_eq!((status, says), (409, format!("{size}\n")));
+    let witness = Witness::start(&dir, Statement::Consistent);
+    // It cosigned nothing yet, as C2SP has it.
+    let (status, says) = witness.ask(&histories.request(0, size, size + 10)).unwrap();
+    assert_eq!((status, says), (409, "0\n".to_owned()));
+    // And yet nothing that is not of one log with what its home has verified, or is not shown to be.
+    let keys = ledger_keys();
+    for (at, status) in [(size - 1, 422), (size, 422), (size + 10, 503)] {
+        let fork = Checkpoint { origin: keys.origin.to_string(), size: at, root: Digest::of("fork") };
+        let request = AddCheckpoint { old: 0, proof: vec![], note: fork.sign(&keys.checkpoint) };
+        assert_eq!(witness.ask(&request).unwrap().0, status, "{at}");
+    }
+    assert_eq!(evidence(&dir).iter().filter(|name| name.ends_with("-verified.txt")).count(), 2);
+    let proven = AddCheckpoint { proof: vec![Digest::of("x")], ..histories.request(0, 0, size) };
+    assert_eq!(witness.ask(&proven).unwrap().0, 422, "a proof from nothing is empty");
+    fs::remove_dir_all(dir.join("evidence")).unwrap();
+    assert!(witness.cosigns(&histories.request(0, 0, size - 1)), "a part of what it has verified");
+    assert!(witness.cosigns(&histories.request(0, size - 1, size)));
     assert!(witness.cosigns(&histories.request(0, size, size + 10)));
     // The same again, which is what a lost answer leads to.
     assert!(witness.cosigns(&histories.request(0, size + 10, size + 10)));
@@ -238,12 +269,34 @@ fn two_histories_get_one_witness_only() {
         assert_eq!(status(&histories.request(1, size + 20, size + 20)), 409);
         assert_eq!(status(&histories.request(1, size + 20, size + 30)), 422);
     }
-    let evidence = fs::read_dir(dir.join("evidence")).unwrap();
-    let mut evidence: Vec<String> =
-        evidence.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    evidence.sort();
+    let evidence = evidence(&dir);
     let unproven = evidence.iter().filter(|name| name.contains("-unproven-")).count();
     assert_eq!((evidence.len(), unproven), (6, 2), "{evidence:?}");
+}
+
+/// A fork that begins like all that it cosigned, and not like what its home has verified since.
+#[test]
+fn what_its_home_has_verified_meanwhile_counts() {
+    safeconduct();
+    let world = World::new();
+    let dir = scratch("meanwhile").join("ada");
+    home(&world, &dir);
+    let (histories, size) = Histories::of(&world, 1);
+    let witness = Witness::start(&dir, Statement::Consistent);
+    assert!(witness.cosigns(&histories.request(0, 0, size)));
+    witness.kill();
+    world.ok("dora", bank("g1"));
+    command(&dir, &["checkpoint"]);
+    let witness = Witness::start(&dir, Statement::Consistent);
+    let (status, said) = witness.ask(&histories.request(1, size, size + 1)).unwrap();
+    assert_eq!(status, 422, "{said}");
+    assert!(said.contains("is not of one log with"), "{said}");
+    assert_eq!(evidence(&dir).len(), 3, "what was cosigned, verified and shown");
+    let now = world.basis().size.0;
+    let proof = world.get("ada", &format!("/v1/proofs/consistency?from={size}&to={now}")).json;
+    let proof = serde_json::from_value(proof["hashes"].clone()).unwrap();
+    let note = world.get("ada", "/v1/checkpoint").text;
+    assert!(witness.cosigns(&AddCheckpoint { old: size, proof, note }));
 }
 
 /// Killed at any moment between two histories, whatever it said before.
@@ -254,10 +307,13 @@ fn a_killed_witness_never_cosigns_two_histories() {
     let dir = scratch("killed").join("ada");
     home(&world, &dir);
     let (histories, begin) = Histories::of(&world, 400);
+    let witness = Witness::start(&dir, Statement::Consistent);
+    assert!(witness.cosigns(&histories.request(0, 0, begin)));
+    witness.kill();
     let mut sizes = [begin, begin];
     let mut cosigned: Vec<(u64, usize)> = vec![];
     for round in 0..12_u64 {
-        let witness = Witness::start(&dir);
+        let witness = Witness::start(&dir, Statement::Consistent);
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| {
                 let mut found = vec![];
@@ -415,4 +471,38 @@ fn an_audit_compares_times_with_those_of_witnesses() {
     // Somebody else's line is not the witness's.
     let report = audit(now, "eve");
     assert!(report.kept[0].cosigned.is_empty() && report.accounts_for_kept());
+}
+
+/// Whatever a witness cosigned, the database keeps it only beside the checkpoint that it has of that size.
+#[test]
+fn cosignatures_are_kept_of_the_services_own_checkpoints_only() {
+    let world = World::new();
+    let (keys, note) = (ledger_keys(), world.get("ada", "/v1/checkpoint").text);
+    let own = crate::evidence::checkpoint(&note);
+    let cosigned = |note: &str| format!("{note}{}", cosign(note, "w/a", &key("a"), 7).unwrap());
+    let signed = |changed: Checkpoint| changed.sign(&keys.checkpoint);
+    let pools = world.database.pools();
+    let store = |size: u64, note: &str| {
+        tests::cluster::runtime().block_on(async {
+            let client = pools.service().await.unwrap();
+            store::log::store_cosigned(&client, size, &cosigned(note)).await.unwrap();
+        });
+    };
+    let latest = || world.get("ada", "/v1/checkpoint/cosigned");
+    let (other, root) = ("tests.example/log/2".to_owned(), Digest::of("another"));
+    for (size, note) in [
+        (own.size, signed(Checkpoint { origin: other, ..own.clone() })),
+        (own.size, signed(Checkpoint { root, ..own.clone() })),
+        (own.size, signed(Checkpoint { size: own.size + 1, ..own.clone() })),
+        (own.size + 1, signed(Checkpoint { size: own.size + 1, ..own.clone() })),
+        (1, note.clone()),
+    ] {
+        store(size, &note);
+        assert_eq!(latest().status, 404, "{size}: {note}");
+    }
+    store(own.size, &note);
+    assert_eq!(latest().text, cosigned(&note));
+    // Nor does another replace it.
+    store(own.size, &signed(Checkpoint { root, ..own.clone() }));
+    assert_eq!(latest().text, cosigned(&note));
 }

@@ -380,7 +380,7 @@ impl Audit<'_, '_> {
             checked.reopened = charter.reopened.iter().map(reopened).collect();
             *judged = kept.judge(charter, frontier.size());
         }
-        checked.to_review = signed.to_review(&state);
+        checked.to_review = signed.to_review(&state, header.first());
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
         }

@@ -14,7 +14,7 @@ use signing::digest::Digest;
 use signing::keys::KeyId;
 
 use crate::page::{Align, Page, Table, counted};
-use crate::report::{decimal, decimals};
+use crate::report::{decimal, decimal_if_any, decimals};
 
 /// How many records of one key are listed; all are counted.
 pub const LISTED_MAX: usize = 1000;
@@ -22,7 +22,7 @@ pub const LISTED_MAX: usize = 1000;
 /// A revocation that declares since when somebody else may have had the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compromise {
-    /// How many records the key signed from there on.
+    /// How many records the key signed from there on, of those that were read.
     #[serde(serialize_with = "decimal")]
     pub count: u64,
     /// The key.
@@ -30,6 +30,9 @@ pub struct Compromise {
     /// The same by kind.
     #[serde(serialize_with = "decimals")]
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Where the part begins that was read, if that is after the position: what was signed before is not listed.
+    #[serde(serialize_with = "decimal_if_any", skip_serializing_if = "Option::is_none")]
+    pub part_from: Option<u64>,
     /// Whose key it is.
     pub principal: PrincipalId,
     /// The proposal of the revocation.
@@ -64,15 +67,15 @@ impl Signed {
         }
     }
 
-    /// What must be reviewed at the log's end, by position and key.
-    pub fn to_review(&self, state: &State) -> Vec<Compromise> {
+    /// What must be reviewed at the log's end, by position and key, of a log that was read from `from` on.
+    pub fn to_review(&self, state: &State, from: u64) -> Vec<Compromise> {
         let mut found: Vec<Compromise> =
-            state.entities().filter_map(|(key, entity)| self.of(state, key, entity)).collect();
+            state.entities().filter_map(|(key, entity)| self.of(state, from, key, entity)).collect();
         found.sort_by_key(|one| (one.since, one.key));
         found
     }
 
-    fn of(&self, state: &State, key: &Key, entity: &Entity) -> Option<Compromise> {
+    fn of(&self, state: &State, part: u64, key: &Key, entity: &Entity) -> Option<Compromise> {
         let (Key::PublicKey(key), Some(KeyState { principal, until, .. })) = (key, KeyState::of(entity))
         else {
             return None;
@@ -98,6 +101,7 @@ impl Signed {
             count: signed.len() as u64,
             key: *key,
             kinds,
+            part_from: Some(part).filter(|part| *part > since.0),
             principal: principal.clone(),
             proposal,
             records: records.collect(),
@@ -125,6 +129,16 @@ impl Compromise {
         (rest > 0).then(|| format!("and {rest} later ones"))
     }
 
+    /// What was not read, where that is some of it.
+    fn unread(&self) -> Option<String> {
+        let part = self.part_from?;
+        Some(format!(
+            "records before position {part} are not in this part; what the key signed from position {} up to there, an audit \
+             of a whole bundle lists",
+            self.since
+        ))
+    }
+
     /// Writes them as a section of a page.
     pub(crate) fn write(&self, page: &mut Page) {
         page.strong(format!("To be reviewed: {}", self.headline()));
@@ -133,9 +147,7 @@ impl Compromise {
             table.row([position.to_string(), (*kind).to_owned()]);
         }
         page.table(table);
-        if let Some(rest) = self.rest() {
-            page.line(rest);
-        }
+        self.rest().into_iter().chain(self.unread()).for_each(|line| page.line(line));
     }
 }
 
@@ -145,6 +157,6 @@ impl fmt::Display for Compromise {
         for ToReview { kind, position } in &self.records {
             writeln!(f, "  {position:>12} {kind}")?;
         }
-        self.rest().map_or(Ok(()), |rest| writeln!(f, "  {rest}"))
+        self.rest().into_iter().chain(self.unread()).try_for_each(|line| writeln!(f, "  {line}"))
     }
 }

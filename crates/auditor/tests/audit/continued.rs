@@ -30,12 +30,12 @@ fn read(bytes: &[u8], ledger: Digest) -> KeptState {
 }
 
 /// Verifies on top of a state's file.
-fn on(state: &[u8], bundle: &[u8], ledger: Digest) -> Result<Audited, CouldNotRun> {
+pub(crate) fn on(state: &[u8], bundle: &[u8], ledger: Digest) -> Result<Audited, CouldNotRun> {
     audit(bundle, ledger, Against { state: Some(read(state, ledger)), ..Against::default() })
 }
 
 /// The state's file after a verification that must hold.
-fn kept(audited: Result<Audited, CouldNotRun>) -> (Vec<u8>, Checked) {
+pub(crate) fn kept(audited: Result<Audited, CouldNotRun>) -> (Vec<u8>, Checked) {
     let Audited { report, state, .. } = audited.unwrap();
     assert!(report.is_verified(), "{report}");
     (file(&state.unwrap()), report.checked)
@@ -51,7 +51,7 @@ fn refuted(state: &[u8], bundle: &Bundle, ledger: Digest) -> Finding {
 }
 
 /// The bundle of the log's first records, up to the end of a group.
-fn prefix(ledger: &Ledger, size: u64, origin: &str) -> Bundle {
+pub(crate) fn prefix(ledger: &Ledger, size: u64, origin: &str) -> Bundle {
     let mut bundle = ledger.bundle();
     bundle.leaves.truncate(size as usize);
     if let Some(balances) = ledger.earlier.get(&size) {
@@ -63,7 +63,7 @@ fn prefix(ledger: &Ledger, size: u64, origin: &str) -> Bundle {
 }
 
 /// The records of a bundle from `from` on.
-fn part(bundle: &Bundle, from: u64) -> Bundle {
+pub(crate) fn part(bundle: &Bundle, from: u64) -> Bundle {
     let mut part = bundle.clone();
     part.leaves.drain(..from as usize);
     part.header.from = Some(Integer(from));

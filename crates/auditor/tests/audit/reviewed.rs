@@ -1,12 +1,14 @@
 //! What a stolen key signed, since the position that the custodians declare.
 
-use auditor::{Compromise, Hours, LISTED_MAX, Period, Report, examine, verify};
+use auditor::{Against, Compromise, Hours, LISTED_MAX, Period, Report, audit, examine, verify};
 use records::Body;
 use records::governance::{Act, Concurrence, Proposal, Veto};
 use records::scalar::Integer;
 use signing::keys::KeyId;
 
+use crate::continued::{kept, on, part, prefix};
 use crate::ledger::{DAY_S, HOUR_S, Ledger, parse};
+use crate::reopened::OLD;
 use crate::story::Story;
 
 fn revocation(key: KeyId, since: Option<u64>) -> Act {
@@ -116,4 +118,47 @@ fn all_are_counted_and_the_first_are_listed() {
     let compromise = &report.checked.to_review[0];
     assert_eq!((compromise.count, compromise.records.len()), (LISTED_MAX as u64 + 5, LISTED_MAX));
     assert!(report.to_string().contains("and 5 later ones"), "{report}");
+}
+
+/// An audit of a part cannot list what the key signed before it, and says so.
+#[test]
+fn a_part_says_what_it_does_not_list() {
+    let mut story = Story::whole();
+    let director = story.staff.director.key.public().id();
+    let all = signed_by(&story.ledger, director, 0);
+    story.ledger.begin_group(60);
+    let Story { ledger, staff } = &mut story;
+    ledger.enact([&staff.anna, &staff.boris], revocation(director, Some(all[2])));
+    let whole = reported(ledger);
+    assert!(
+        whole.checked.to_review[0].part_from.is_none() && !whole.to_string().contains("not in this part")
+    );
+
+    let from =
+        ledger.positions(records::Kind::Group).into_iter().rfind(|group| *group < *all.last().unwrap());
+    for from in [from.unwrap(), ledger.size()] {
+        let (state, _) = kept(audit(&prefix(ledger, from, OLD).bytes()[..], ledger.id, Against::default()));
+        let report = on(&state, &part(&ledger.bundle(), from).bytes(), ledger.id).unwrap().report;
+        assert!(report.is_verified(), "{report}");
+        let compromise = &report.checked.to_review[0];
+        assert_eq!(positions(compromise), signed_by(ledger, director, from));
+        assert_eq!((compromise.since, compromise.part_from), (all[2], Some(from)));
+        let says = format!(
+            "records before position {from} are not in this part; what the key signed from position {} up to there, an \
+             audit of a whole bundle lists",
+            all[2]
+        );
+        assert!(report.to_string().contains(&says), "{report}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["checked"]["to_review"][0]["part_from"], from.to_string());
+    }
+    // Where the part has all of it, nothing is missing.
+    let since = *ledger.positions(records::Kind::Group).last().unwrap();
+    ledger.begin_group(60);
+    let (last, payer) = (ledger.size() - 1, staff.payer.key.public().id());
+    ledger.enact([&staff.anna, &staff.boris], revocation(payer, Some(last)));
+    let (state, _) = kept(audit(&prefix(ledger, since, OLD).bytes()[..], ledger.id, Against::default()));
+    let audited = on(&state, &part(&ledger.bundle(), since).bytes(), ledger.id).unwrap();
+    let of_payer = audited.report.checked.to_review.iter().find(|one| one.key == payer);
+    assert_eq!(of_payer.map(|one| one.part_from), Some(None));
 }

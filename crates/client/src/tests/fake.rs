@@ -57,6 +57,10 @@ pub struct Log {
     pub trick: Trick,
     /// A note that is shown instead of the present checkpoint.
     pub shown: Option<String>,
+    /// The note that is shown as the latest cosigned one.
+    pub cosigned: Option<String>,
+    /// The log's origin.
+    pub origin: &'static str,
     pub posts: u32,
     pub reads: u32,
     enrolled: PublicKey,
@@ -69,8 +73,12 @@ impl Log {
     }
 
     pub fn note_at(&self, size: u64) -> String {
-        let checkpoint = Checkpoint { origin: ORIGIN.into(), size, root: root(size, &self.hashes).unwrap() };
-        checkpoint.sign(&self.checkpoint_key)
+        self.sign(self.origin, size, root(size, &self.hashes).unwrap())
+    }
+
+    /// Signs any head, as the ledger's key can.
+    pub fn sign(&self, origin: &str, size: u64, root: Digest) -> String {
+        Checkpoint { origin: origin.to_owned(), size, root }.sign(&self.checkpoint_key)
     }
 
     /// Another log of the same ledger, as a forker would make it: after the founding, other leaves.
@@ -89,7 +97,8 @@ impl Log {
         }
     }
 
-    fn take(&mut self, envelope: &Envelope) -> u64 {
+    /// Takes a record that is signed elsewhere, and answers where it stands.
+    pub fn take(&mut self, envelope: &Envelope) -> u64 {
         let record = Record::parse(envelope.clone()).unwrap();
         if let Some(position) = self.positions.get(&record.digest()) {
             return *position;
@@ -110,6 +119,7 @@ impl Log {
         match path.split('?').next().unwrap() {
             "/v1/founding" => Ok(serde_json::to_string(&self.founding).unwrap()),
             "/v1/checkpoint" => Ok(self.shown.clone().unwrap_or_else(|| self.note())),
+            "/v1/checkpoint/cosigned" => self.cosigned.clone().ok_or("none is cosigned".to_owned()),
             "/v1/proofs/consistency" => {
                 Ok(hashes(consistency(query("from"), query("to"), &self.hashes).map_err(|e| e.to_string())?))
             }
@@ -259,10 +269,12 @@ pub fn charter() -> Charter {
     Charter {
         checkpoint_key: key(2).public().clone(),
         currencies: vec!["USD".parse().unwrap()],
-        custodians: vec![FoundingCustodian {
-            key: key(1).public().clone(),
-            principal: "anna".parse().unwrap(),
-        }],
+        custodians: [("anna", 1), ("boris", 4)]
+            .map(|(principal, seed)| FoundingCustodian {
+                key: key(seed).public().clone(),
+                principal: principal.parse().unwrap(),
+            })
+            .to_vec(),
         origin: ORIGIN.parse().unwrap(),
         policy: policy(),
         quorum: Integer(2),
@@ -291,6 +303,8 @@ pub fn service() -> Fake {
         positions: HashMap::from([(founding.digest(), 0)]),
         trick: Trick::None,
         shown: None,
+        cosigned: None,
+        origin: ORIGIN,
         posts: 0,
         reads: 0,
         enrolled: key(1).public().clone(),

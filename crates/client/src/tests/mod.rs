@@ -2,5 +2,6 @@
 
 mod fake;
 mod keeping;
+mod reopened;
 mod submit;
 mod words;

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const BROKEN_OFF: [&str; 5] =
 
 /// The log, as far as it was replayed here.
 pub(super) struct Replayer {
-    client: Client,
+    client: Arc<Client>,
     path: PathBuf,
     state: Option<KeptState>,
 }
@@ -38,7 +39,7 @@ pub(super) enum NotReplayed {
 
 impl Replayer {
     /// Goes on from what is kept in a file, and replays the log up to now.
-    pub fn open(client: Client, path: PathBuf) -> Result<Replayer> {
+    pub fn open(client: Arc<Client>, path: PathBuf) -> Result<Replayer> {
         let mut replayer = Replayer { client, path, state: None };
         replayer.load()?;
         match replayer.catch_up(&[]) {

@@ -2,8 +2,9 @@
 //! independent of whoever runs the service.
 //!
 //! It answers C2SP tlog-witness (`add-checkpoint`) and nothing else. What it cosigned last is in a file of its own, which is on
-//! disk before a cosignature leaves: killed at any moment, it never signs two histories. It begins at the checkpoint that
-//! this home has verified, not at nothing. Without that file it does not start.
+//! disk before a cosignature leaves: killed at any moment, it never signs two histories. Without that file it does not start.
+//! Of a log that it never cosigned it knows nothing, as C2SP has it; that what it cosigns is of one log with the checkpoint
+//! that this home has verified, it finds out by a proof that it fetches itself.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -20,8 +21,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use clap::{Args, Subcommand};
-use client::home::{CHECKPOINT, EVIDENCE};
-use client::{Home, Ledger};
+use client::home::EVIDENCE;
+use client::keeping::Kept;
+use client::{Client, Home, Ledger};
 use disbursement_api::app;
 use disbursement_api::limits::Limits;
 use records::scalar::{Integer, Token};
@@ -31,8 +33,9 @@ use serde_json::json;
 use signing::digest::Digest;
 use signing::keys::{PublicKey, SecretKey};
 use tokio::net::TcpListener;
-use translog::checkpoint::{Checkpoint, CheckpointError, MAX_NOTE_BYTES};
+use translog::checkpoint::{Checkpoint, MAX_NOTE_BYTES};
 use translog::cosignature::{cosign, verifier_key};
+use translog::proof::verify_consistency;
 use translog::witness::{AddCheckpoint, Cosigned, KnownLog, NotCosigned, SIZE_TYPE};
 
 use super::replaying::{NotReplayed, Replayer};
@@ -93,7 +96,7 @@ struct Identity {
 /// What was cosigned last of a log, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct Last {
     note: String,
     root: Digest,
     size: Integer,
@@ -123,7 +126,8 @@ fn folder(statement: Statement) -> &'static str {
 
 fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCode> {
     let home = global.open_home()?;
-    let ledger = Ledger::read(&home)?;
+    // It must have joined.
+    Ledger::read(&home)?;
     let folder = folder(statement);
     let path = |file: &str| format!("{folder}/{file}");
     if home.path(&path(KEY)).exists() {
@@ -136,7 +140,7 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
     let key = SecretKey::generate()?;
     let public = key.public().clone();
     // The key comes last: where it is, all is there.
-    home.write_json(&path(COSIGNED), &begin(&home, &ledger)?)?;
+    home.write_json(&path(COSIGNED), &BTreeMap::<String, Last>::new())?;
     home.write_json(&path(IDENTITY), &Identity { name: name.clone(), public: public.clone() })?;
     home.write(&path(KEY), key.to_pkcs8_pem(&passphrase)?.as_bytes())?;
     let verifier = verifier_key(name.as_str(), &public);
@@ -154,29 +158,13 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this home has verified, which the first checkpoint must extend.
-fn begin(home: &Home, ledger: &Ledger) -> Result<BTreeMap<String, Kept>> {
-    let origin = ledger.origin.to_string();
-    let founding = Kept { note: String::new(), root: ledger.founding_leaf, size: Integer(1) };
-    let kept = match home.read_text(CHECKPOINT)? {
-        Some(note) => match Checkpoint::parse_and_verify(&note, &origin, &ledger.checkpoint_key) {
-            Ok(Checkpoint { root, size, .. }) => Kept { note, root, size: Integer(size) },
-            // It was about to be replaced when the command that accepted a reopening was cut short.
-            Err(CheckpointError::Origin) if ledger.has_had_origin_of(&note) => founding,
-            Err(error) => return Err(error.into()),
-        },
-        None => founding,
-    };
-    Ok(BTreeMap::from([(origin, kept)]))
-}
-
 /// What the witnesses of a home cosigned last under the log's present origin: a reopening has to account for it, too.
 pub fn cosigned(home: &Home, ledger: &Ledger) -> Result<Vec<Checkpoint>> {
     let mut heads = Vec::new();
     for statement in [Statement::Consistent, Statement::Replayed] {
         let path = format!("{}/{COSIGNED}", folder(statement));
-        let all = home.read_json::<BTreeMap<String, Kept>>(&path)?.unwrap_or_default();
-        let (origin, size_of) = (ledger.origin.to_string(), |kept: &Kept| kept.size.0);
+        let all = home.read_json::<BTreeMap<String, Last>>(&path)?.unwrap_or_default();
+        let (origin, size_of) = (ledger.origin.to_string(), |kept: &Last| kept.size.0);
         heads.extend(all.get(&origin).map(|kept| Checkpoint {
             origin: origin.clone(),
             size: size_of(kept),
@@ -186,6 +174,35 @@ pub fn cosigned(home: &Home, ledger: &Ledger) -> Result<Vec<Checkpoint>> {
     Ok(heads)
 }
 
+/// A checkpoint that this home has verified, of a larger log than was cosigned. Until one is cosigned that is as large, each has to
+/// be shown to be of one log with it.
+struct Verified {
+    client: Arc<Client>,
+    head: Kept,
+}
+
+impl Verified {
+    /// Whether a checkpoint is of one log with it.
+    fn goes_with(&self, checkpoint: &Checkpoint) -> std::result::Result<(), Refused> {
+        let mut two = [&self.head.checkpoint, checkpoint];
+        two.sort_by_key(|one| one.size);
+        let [old, new] = two;
+        let proof = match old.size {
+            size if size == 0 || size == new.size => vec![],
+            size => self
+                .client
+                .consistency(size, new.size)
+                .map_err(|error| Refused::Failed(format!("the service gave no proof: {error}")))?,
+        };
+        verify_consistency(old.size, old.root, new.size, new.root, &proof).map_err(|_| {
+            Refused::Refuted(format!(
+                "the checkpoint is not of one log with the one of size {} that this home has verified",
+                self.head.checkpoint.size
+            ))
+        })
+    }
+}
+
 /// A witness at work.
 struct Witness {
     home: Home,
@@ -193,7 +210,9 @@ struct Witness {
     name: Token,
     key: SecretKey,
     log: KnownLog,
-    cosigned: BTreeMap<String, Kept>,
+    cosigned: BTreeMap<String, Last>,
+    /// What was verified here beyond what was cosigned.
+    verified: Option<Verified>,
     /// Where the log is replayed before each cosignature.
     replayer: Option<Replayer>,
     /// Held as long as this runs: two processes could cosign two histories.
@@ -204,7 +223,7 @@ fn run(global: &Global, address: SocketAddr, statement: Statement) -> Result<Exi
     let witness = Witness::open(global, statement)?;
     let seen = witness.last();
     ui::line(format!("witness        {}", verifier_key(witness.name.as_str(), witness.key.public())));
-    ui::line(format!("log            {}, verified up to {} records", witness.log.origin, seen.size));
+    ui::line(format!("log            {}, cosigned up to {} records", witness.log.origin, seen.size));
     if let Some(replayer) = &witness.replayer {
         ui::line(format!("replayed       {} records", replayer.size()));
     }
@@ -250,7 +269,7 @@ async fn add_checkpoint(State(witness): State<Arc<Mutex<Witness>>>, body: Body) 
                 other => (status, format!("{other}\n")).into_response(),
             }
         }
-        Ok(Err(Refused::NotReplayed(reason))) => {
+        Ok(Err(Refused::Refuted(reason))) => {
             (StatusCode::UNPROCESSABLE_ENTITY, format!("{reason}\n")).into_response()
         }
         Ok(Err(Refused::Failed(reason))) => {
@@ -264,8 +283,8 @@ async fn add_checkpoint(State(witness): State<Arc<Mutex<Witness>>>, body: Body) 
 /// Why there is no cosignature.
 enum Refused {
     By(NotCosigned),
-    /// The replay refutes the log.
-    NotReplayed(String),
+    /// The replay refutes the log, or it is another than this home has verified.
+    Refuted(String),
     /// It could not be told.
     Failed(String),
 }
@@ -289,20 +308,13 @@ impl Witness {
             .mode(0o600)
             .open(home.path(&path(LOCK)))?;
         lock.try_lock().map_err(|_| Error::new("another process runs this witness already"))?;
-        let Some(mut cosigned) = home.read_json::<BTreeMap<String, Kept>>(&path(COSIGNED))? else {
+        let Some(cosigned) = home.read_json::<BTreeMap<String, Last>>(&path(COSIGNED))? else {
             return Err(Error::new(format!(
                 "{} is missing: a witness that has forgotten what it cosigned could sign two histories. Restore it as it was at \
                  the end, or make a new key in another home and have the custodians name that one",
                 home.path(&path(COSIGNED)).display()
             )));
         };
-        // What the home itself has verified is never forgotten, and after a reopening that it followed there is nothing else.
-        let (origin, begun) = (ledger.origin.to_string(), begin(&home, &ledger)?);
-        for (origin, kept) in begun {
-            if cosigned.get(&origin).is_none_or(|last| last.size < kept.size) {
-                cosigned.insert(origin, kept);
-            }
-        }
         let pem = home.read_text(&path(KEY))?.ok_or_else(|| {
             Error::new(format!("{} is missing; restore it from your backup", home.path(&path(KEY)).display()))
         })?;
@@ -310,12 +322,20 @@ impl Witness {
         if *key.public() != identity.public {
             return Err(Error::new("the witness's key file is not the one that was made here"));
         }
+        // What the home itself has verified is never forgotten.
+        let client = Arc::new(global.client()?);
+        let (origin, head) = (ledger.origin.to_string(), client.kept()?);
+        let is_covered = |last: &Last| last.size.0 >= head.checkpoint.size;
+        let verified = match cosigned.get(&origin).is_some_and(is_covered) {
+            true => None,
+            false => Some(Verified { client: Arc::clone(&client), head }),
+        };
         let replayer = match statement {
             Statement::Consistent => None,
-            Statement::Replayed => Some(Replayer::open(global.client()?, home.path(&path(REPLAYED)))?),
+            Statement::Replayed => Some(Replayer::open(client, home.path(&path(REPLAYED)))?),
         };
         let log = KnownLog { origin, key: ledger.checkpoint_key };
-        Ok(Witness { home, folder, name: identity.name, key, log, cosigned, replayer, _lock: lock })
+        Ok(Witness { home, folder, name: identity.name, key, log, cosigned, verified, replayer, _lock: lock })
     }
 
     fn last(&self) -> Cosigned {
@@ -337,6 +357,13 @@ impl Witness {
                 }
                 Refused::By(refusal)
             })?;
+        if let Some(verified) = &self.verified {
+            verified.goes_with(&checkpoint).inspect_err(|refused| {
+                if let Refused::Refuted(reason) = refused {
+                    self.alarm(reason, checkpoint.size, &request.note);
+                }
+            })?;
+        }
         let replayed = match &mut self.replayer {
             Some(replayer) => replayer.covers(&checkpoint, &request.note),
             None => Ok(()),
@@ -346,7 +373,7 @@ impl Witness {
             Err(NotReplayed::Failed(reason)) => return Err(Refused::Failed(reason)),
             Err(NotReplayed::Refuted(reason)) => {
                 self.alarm(&reason, checkpoint.size, &request.note);
-                return Err(Refused::NotReplayed(reason));
+                return Err(Refused::Refuted(reason));
             }
         }
         let time = u64::try_from(context::now().unix()).unwrap_or_default();
@@ -354,23 +381,28 @@ impl Witness {
             .map_err(|error| Refused::Failed(error.to_string()))?;
         let mut cosigned = self.cosigned.clone();
         let Checkpoint { origin, root, size } = checkpoint;
-        cosigned.insert(origin, Kept { note: request.note, root, size: Integer(size) });
+        cosigned.insert(origin, Last { note: request.note, root, size: Integer(size) });
         // On disk before it leaves.
         self.home
             .write_json(&format!("{}/{COSIGNED}", self.folder), &cosigned)
             .map_err(|error| Refused::Failed(error.to_string()))?;
         self.cosigned = cosigned;
+        if self.verified.as_ref().is_some_and(|verified| verified.head.checkpoint.size <= size) {
+            self.verified = None;
+        }
         Ok(line)
     }
 
-    /// Keeps both notes, and says so.
+    /// Keeps the notes, and says so.
     fn alarm(&self, reason: &str, size: u64, shown: &str) {
-        let kept = self.cosigned.get(&self.log.origin).map_or("", |kept| kept.note.as_str());
-        for (what, text) in [("cosigned", kept), ("shown", shown)] {
+        let cosigned = self.cosigned.get(&self.log.origin).map(|last| last.note.as_str());
+        let verified = self.verified.as_ref().and_then(|verified| verified.head.note.as_deref());
+        let known = [("cosigned", cosigned), ("verified", verified), ("shown", Some(shown))];
+        for (what, text) in known.into_iter().filter_map(|(what, text)| Some((what, text?))) {
             self.keep(&format!("{}-{size}-{}-{what}.txt", self.folder, short(shown)), text);
         }
         ui::note(format!(
-            "ALARM: {reason}. Both checkpoints are in {}; tell the other auditors",
+            "ALARM: {reason}. The checkpoints are in {}; tell the other auditors",
             self.home.path(EVIDENCE).display()
         ));
     }
