@@ -11,7 +11,8 @@ use crate::world::{World, id, policy};
 pub const DELAY_S: u64 = 3600;
 
 /// A ledger under a policy with a delay, and on it `gone`, whose key was revoked, `stopped`, whose enrolment was vetoed,
-/// and `late`, whose key is not valid yet. All three were to be approvers. `mallory` was never enrolled.
+/// `past`, whose key has expired, `waits`, whose spare this is, and `late`, whose key is not valid yet. All were to be
+/// approvers. `mallory` was never enrolled.
 pub fn world_with_outsiders() -> World {
     let publication = Some(Publication { every_s: Integer(DELAY_S), multiple: Integer(256) });
     let delayed = Policy { publication, quorum_delay_s: Integer(DELAY_S), ..policy() };
@@ -20,6 +21,9 @@ pub fn world_with_outsiders() -> World {
     let stopped = propose(&world, world.enrolment("stopped", "stopped", &[Role::Approver]));
     let reason = id("not shown to us");
     world.ok("ada", Body::Veto(Veto { proposal: stopped.digest(), reason }));
+    let roles = &[Role::Approver];
+    world.decide(world.enrolment_with("past", "past", "past's spare", DELAY_S * 3 / 2, roles));
+    world.decide(world.enrolment_with("waits", "waits's daily", "waits", 365 * 24 * DELAY_S, roles));
     wait(&world);
     world.decide(revocation("gone"));
     wait(&world);

@@ -237,17 +237,24 @@ impl Desk {
         Record::sign(Payload::Founding(Box::new(founding)), &karl.key).expect("a founding record")
     }
 
+    /// The proof that a principal holds the key of a seed.
+    pub fn possession(&self, name: &str, seed: &str) -> Envelope {
+        let Person { principal, key } = Person::with_key(name, seed);
+        let possession = KeyPossession { key: key.public().clone(), ledger: self.ledger, principal };
+        Envelope::sign(&key, KeyPossession::PAYLOAD_TYPE, signing::canonical::encode(&possession))
+    }
+
     /// An enrolment of a principal with the key of a seed.
     pub fn enrolment(&self, name: &str, seed: &str, roles: &[Role]) -> Act {
-        let person = Person::with_key(name, seed);
-        let possession = KeyPossession {
-            key: person.key.public().clone(),
-            ledger: self.ledger,
-            principal: person.principal.clone(),
-        };
-        let payload = signing::canonical::encode(&possession);
-        let possessions = vec![Envelope::sign(&person.key, KeyPossession::PAYLOAD_TYPE, payload)];
-        Act::Enrol { possessions, principal: person.principal, roles: roles.to_vec() }
+        let (possessions, roles) = (vec![self.possession(name, seed)], roles.to_vec());
+        Act::Enrol { expires: None, possessions, principal: id(name), roles, spares: None }
+    }
+
+    /// The same with a spare, the key of another seed, both until a time.
+    pub fn enrolment_with(&self, name: &str, seed: &str, spare: &str, until_s: u64, roles: &[Role]) -> Act {
+        let (possessions, roles) = (vec![self.possession(name, seed)], roles.to_vec());
+        let (expires, spares) = (self.clock.now().plus(until_s), Some(vec![self.possession(name, spare)]));
+        Act::Enrol { expires, possessions, principal: id(name), roles, spares }
     }
 
     /// Both custodians decide an act.

@@ -3,15 +3,7 @@
 Usage: audit.py BUNDLE... --ledger ID [--json]. Prints for each VERIFIED, or REFUTED with place, code and reason. Exits
 with 0 if all are verified, 1 if one is refuted, 2 if one could not be read."""
 
-import argparse
-import base64
-import datetime
-import hashlib
-import hmac
-import json
-import re
-import sys
-import unicodedata
+import argparse, base64, datetime, hashlib, hmac, json, re, sys, unicodedata
 from collections import defaultdict, namedtuple
 from functools import lru_cache, partial
 from types import SimpleNamespace
@@ -55,11 +47,10 @@ MINOR_UNITS = {
     "HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR "
     "MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP "
     "SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD YER ZAR ZMW "
-    "ZWG", 3: "BHD IQD JOD KWD LYD OMR TND", 4: "CLF UYW",
-}
+    "ZWG", 3: "BHD IQD JOD KWD LYD OMR TND", 4: "CLF UYW"}
 MINOR_UNITS = {code: units for units, codes in MINOR_UNITS.items() for code in codes.split()}
 EPOCH, MAX_INTEGER, SPKI_PREFIX = datetime.datetime(1970, 1, 1), 2**63 - 1, bytes.fromhex("302a300506032b6570032100")
-END = 253402300799  # the last second of the year 9999
+END, NEVER = 253402300799, 253402300800  # the last second of the year 9999, and the one after it
 HIDDEN = re.compile("[\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 Money, PublicKey = namedtuple("Money", "minor currency"), namedtuple("PublicKey", "id raw")
 
@@ -117,8 +108,7 @@ def time(value):
     return (datetime.datetime.fromisoformat(value[:-1]) - EPOCH) // datetime.timedelta(seconds=1)
 
 def day(value):
-    pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}")(value)
-    return datetime.date.fromisoformat(value).isoformat()
+    return datetime.date.fromisoformat(pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}")(value)).isoformat()
 
 def day_of(seconds):
     return (EPOCH + datetime.timedelta(seconds=seconds)).date().isoformat()
@@ -150,8 +140,7 @@ NAME, M = "/[a-z0-9_-]{1,64}", "7210/main"  # The chart of accounts.
 ACCOUNT = (
     f"(1100|1150|2300|2500|2600|7210|8100|8200){NAME}|1200/(asset-costs|depository|disbursement|vendor){NAME}|"
     f"1300/(agent|imprest|vendor){NAME}|2100/(claimant|cost|disbursement|other-body|owner|vendor){NAME}|"
-    f"2200/(agent|bank){NAME}|3100|410[1-8]|510[1-9]|5110|6100|7100|7200|7300|7400|7500|7900|8900"
-)
+    f"2200/(agent|bank){NAME}|3100|410[1-8]|510[1-9]|5110|6100|7100|7200|7300|7400|7500|7900|8900")
 DEBIT, UNLIMITED = ("11", "12", "13", "5", "6", "71", "79", "81", "82"), ("25", "3", "4", "5", "6", "89")
 
 FORMS = {
@@ -162,8 +151,7 @@ FORMS = {
     "money": lambda value: amount(*FORMS["money-text"](value)), "payload-type": pattern("[\x20-\x7e]{1,255}"),
     "role": pattern("agency|approver|auditor|custodian|director|payer|preparer|reconciler|screener|service"),
     "token": pattern("[a-z0-9./_-]{1,100}"),
-    "uuid": pattern("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
-}
+    "uuid": pattern("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")}
 ACTIONS = "debit|credit|hold|post-hold|void-hold"
 SETTINGS = "bank_report_persons basis_age_s expiry_max_s gap_s lapse_grace_s quorum_delay_s receipt_persons skew_s"
 SCHEMA = f"""
@@ -188,7 +176,8 @@ in-kind = ceiling:money
 benefit-kind ? cash:cash in-kind:in-kind
 benefit = benefit:id kind:benefit-kind
 subject ? disbursement:id fact:digest
-enrol = possessions:envelope* principal:id roles:role*
+enrol = expires?:time possessions:envelope* principal:id roles:role* spares?:envelope*
+activation = reason:text replaces?:digest since?:integer
 set-policy = policy:policy
 revoke = key:digest reason:text since?:integer
 set-roles = principal:id roles:role*
@@ -257,8 +246,7 @@ def is_point(point):
     return is_strict(point) and pow(square, (P - 1) // 2, P) == 1
 
 @lru_cache(65536)
-def is_signature(key, message, signature):
-    """Without cofactor: R is compared as bytes, so that its encoding is canonical where it is equal."""
+def is_signature(key, message, signature):  # without cofactor: R is compared as bytes, so where equal it is canonical
     if not is_point(key) or not is_strict(signature[:32]) or int.from_bytes(signature[32:], "little") >= ORDER:
         return False
     try:
@@ -375,11 +363,8 @@ class Books:
         unspent = sums("7200", "7210", "7300") - sums("7900")
         earned = sums("3100", *map(str, range(4101, 4109))) - sums(*map(str, range(5101, 5111)))
         proofs = {
-            "P1": sums("7100") == unspent + sums("7400", "7500"),
-            "P2": sums("7400") == sums("2100", "2200"),
-            "P3": sums("1100", "1300") - sums("2600") == unspent + sums("7400"),
-            "P4": earned == unspent + sums("1200"),
-        }
+            "P1": sums("7100") == unspent + sums("7400", "7500"), "P2": sums("7400") == sums("2100", "2200"),
+            "P3": sums("1100", "1300") - sums("2600") == unspent + sums("7400"), "P4": earned == unspent + sums("1200")}
         if kind == "fiduciary":
             proofs = {"custody": sums("1150") == sums("2300", "2100")}
         for name, holds in proofs.items():
@@ -400,8 +385,9 @@ class State:
         self.assets, self.funds, self.banks, self.offers, self.cases = set(), {}, {}, {}, {}
         self.agency_refs, self.disbursements, self.obligations, self.origins = set(), {}, set(), [self.charter.origin]
 
-    def enrol(self, key, principal, start):
-        self.keys[key.id] = SimpleNamespace(principal=principal, start=start, until=None, is_vetoed=False)
+    def enrol(self, key, principal, start, expires=NEVER, is_spare=False, is_vetoed=False):
+        found = self.keys[key.id] = SimpleNamespace(principal=principal, start=start, expires=expires, until=NEVER)
+        found.is_spare, found.is_vetoed = is_spare, is_vetoed
 
     def version(self):
         return sum(start <= self.now for start, _ in self.policies)
@@ -413,13 +399,17 @@ class State:
         held = [each for start, each in self.roles.get(principal, []) if start <= self.now]
         return bool(held and held[-1] & set(roles))
 
-    def is_valid(self, keyid):
-        key = self.keys[keyid]
-        return not key.is_vetoed and key.start <= self.now and (key.until is None or self.now < key.until)
+    def fault(self, keyid):  # why a key is not valid now, or None
+        key, is_ended = self.keys[keyid], self.keys[keyid].is_vetoed or self.keys[keyid].until <= self.now
+        if self.now < key.start and not key.is_vetoed:
+            return "key_not_yet_valid"
+        is_over = key.expires <= self.now
+        return "key_revoked" if is_ended else "key_expired" if is_over else "key_spare" if key.is_spare else None
 
     def still(self, persons, role):
-        return {who: key for who, key in persons.items() if self.holds(who, role) and self.is_valid(key)}
+        return {who: key for who, key in persons.items() if self.holds(who, role) and not self.fault(key)}
 
+Approval = namedtuple("Approval", "signer key policy digest")
 # What a record causes: the entry's lines, its disbursement, the digests before the cause's, its day, what it reverses.
 Entry = namedtuple("Entry", "lines about authority effective reverses", defaults=(None, [], None, None))
 
@@ -437,14 +427,15 @@ def check_frame(s, r):
     demand(key.principal == p.signer, "key_not_signers")
     until, digest = s.ids.get((p.signer, p.id), (s.now - 1, None))
     demand(until < s.now, "repeated" if digest == r.digest else "instruction_id_reused")
-    guard(key.is_vetoed or key.start <= s.now, "key_not_yet_valid", s.is_valid(r.keyid), "key_revoked")
+    fault, roles = s.fault(r.keyid), [role for role, kinds in ROLES.items() if r.kind in kinds.split()]
+    demand(not fault or (fault, r.kind) == ("key_spare", "activation"), fault)
     demand(p.issued_at <= p.not_after <= p.issued_at + 30 * 86400, "not_after_invalid")
     guard(s.now <= p.not_after, "expired", p.issued_at <= s.now + policy.skew_s, "issued_in_future")
     root, begun = s.groups.get(p.basis.size, (None, 0))
     demand(root == p.basis.root and (r.kind != "acceptance" or p.basis.size == 1), "basis_unknown")
     demand(s.now - begun <= policy.basis_age_s, "basis_too_old")
     demand(r.kind == "acceptance" or s.accepted == s.custodians, "founding_incomplete")
-    demand(s.holds(p.signer, *(role for role, kinds in ROLES.items() if r.kind in kinds.split())), "role_missing")
+    demand(not roles or s.holds(p.signer, *roles), "role_missing")
 
 def check_founding(charter, record):
     signers = [each.key.id for each in charter.custodians if each.principal == record.says.signer]
@@ -484,6 +475,24 @@ def check_reopening(s, act, count):  # by so many custodians, all at the beginni
     is_known = act.continued.size < size <= MAX_INTEGER or s.groups.get(size, (None,))[0] == root.hex()
     demand(origin == s.origins[-1] and is_known, "act_invalid", "it cites another log's head")
 
+def activation(s, r, b):
+    old, own = b.replaces and get(s.keys, b.replaces, "key_unknown"), s.keys[r.keyid]
+    guard(own.is_spare, "key_not_spare", old or b.since is None, "act_invalid", old is not own, "act_invalid")
+    own.is_spare = False
+    if old:
+        check_end(s, old, b.since)
+        demand(old.principal == own.principal, "act_invalid", "of another principal")
+        old.until = s.now
+
+def check_end(s, key, since):
+    demand(not key.is_vetoed and key.until == NEVER and (since or 0) <= s.size, "act_invalid", "revoked, or not yet")
+
+def new_keys(act):  # what the possessions of new keys say, how many are no spares, and when all expire
+    daily, spares, expires = (getattr(act, name, None) for name in ("possessions", "spares", "expires"))
+    demand(spares != [], "act_invalid", "no spares")
+    says = [possession(each) for each in (daily or []) + (spares or [])]
+    return says, len(daily or []), NEVER if expires is None else expires
+
 def check_act(s, name, act, count):  # when it is proposed, and again when it is decided
     if name == "policy":
         check_policy(act.policy, s.charter, "act_invalid")
@@ -491,12 +500,12 @@ def check_act(s, name, act, count):  # when it is proposed, and again when it is
     elif name == "reopen":
         check_reopening(s, act, count)
     elif name == "revoke":
-        key = get(s.keys, act.key, "key_unknown")
-        demand(not key.is_vetoed and key.until is None and (act.since or 0) <= s.size, "act_invalid", "revoked, or not yet")
+        check_end(s, get(s.keys, act.key, "key_unknown"), act.since)
     else:
         demand(is_sorted(act.roles) and ("agency" not in act.roles or len(act.roles) == 1), "act_invalid", "roles")
-        says = [possession(each) for each in getattr(act, "possessions", [])]
-        keys, is_known = {each.key.id for each in says}, says or act.principal in s.roles
+        says, daily, expires = new_keys(act)
+        keys, is_known = {each.key.id for each in says}, daily or act.principal in s.roles
+        demand(s.now + s.policy().quorum_delay_s < expires, "act_invalid", "expired")
         demand(is_known and len(keys) == len(says), "act_invalid", "no such principal, or a key twice")
         demand({each[1:] for each in says} <= {(s.ledger, act.principal)}, "possession_invalid", "for another")
         demand(not {s.charter.record_key.id, s.charter.checkpoint_key.id, *s.keys} & keys, "key_enrolled")
@@ -509,15 +518,13 @@ def perform_act(s, name, act, start):  # puts it into effect at a time, or undoe
     elif name == "reopen":
         s.origins.append(act.origin)
     elif name == "revoke":
-        s.keys[act.key].until = start
+        s.keys[act.key].until = NEVER if start is None else start
     else:
         earlier = s.roles.get(act.principal, [])
         s.roles[act.principal] = earlier[:-1] if start is None else earlier + [(start, set(act.roles))]
-        for key in [possession(each).key for each in getattr(act, "possessions", [])]:
-            if start is None:
-                s.keys[key.id].is_vetoed = True
-            else:
-                s.enrol(key, act.principal, start)
+        says, daily, expires = new_keys(act)
+        for index, (key, *_) in enumerate(says):
+            s.enrol(key, act.principal, start or 0, expires, index >= daily, start is None)
 
 def proposal(s, r, b):
     check_act(s, *b.act, 1)
@@ -653,8 +660,7 @@ RECEIPTS = (restraint, custody, custody_interest, forfeiture, claim_payment, win
 RECEIPTS = {lines.__name__.replace("_", "-"): lines for lines in RECEIPTS}
 OF_BANK = {"bank-confirmation": "released paid", "bank-rejection": "released due", "bank-return": "paid due"}
 
-def bank_lines(s, kind, b, persons):
-    """The disbursement with which the bank did something, as these persons report, and the lines."""
+def bank_lines(s, kind, b, persons):  # the disbursement with which the bank did something, as these say, and the lines
     check_day(s, getattr(b, "value_date", ""))
     d = get(s.disbursements, b.disbursement, "disbursement_unknown")
     demand(d.stage == OF_BANK[kind].split()[0], "wrong_stage", d.stage)
@@ -694,8 +700,6 @@ def gather(s, r, reported, persons):  # the entry of a report, if these persons 
     return Entry(lines, d, [reported.digest] if reported is not r else [], getattr(b, "value_date", None))
 
 # --- disbursements ---
-Approval = namedtuple("Approval", "signer key policy digest")
-
 def is_over(s, d, grace=0):
     can_lapse = d.stage in ("requested", "obligated") or d.stage == "due" and not d.came_back
     return can_lapse and s.now > d.body.expires + grace
@@ -735,7 +739,7 @@ def request(s, r, b):
     return Entry([hold_on(b.fund, M, b.amount.minor, d.hold)], d)
 
 def counting(s, d):  # the approvals whose keys are valid, and whose signers may approve, now
-    return [each for each in d.approvals if s.is_valid(each.key) and s.holds(each.signer, "approver", "director")]
+    return [each for each in d.approvals if not s.fault(each.key) and s.holds(each.signer, "approver", "director")]
 
 def are_enough(s, approvals, band):
     return len(approvals) >= band.approvers and sum(s.holds(a.signer, "director") for a in approvals) >= band.directors
@@ -831,12 +835,9 @@ ROLES = {
     "auditor": "veto", "approver": "approval rejection", "custodian": "acceptance proposal concurrence veto",
     "director": "asset-registration fund-opening bank-opening offer approval rejection cancellation reversal",
     "payer": "release", "preparer": "case-opening request cancellation delivery", "screener": "screening",
-    "reconciler": " ".join(["countersignature", *RECEIPTS, *OF_BANK]),
-}
-BY_NAME = (
-    acceptance, proposal, concurrence, veto, asset_registration, fund_opening, bank_opening, offer, case_opening,
-    screening, request, approval, delivery, release, reversal, countersignature,
-)
+    "reconciler": " ".join(["countersignature", *RECEIPTS, *OF_BANK])}
+BY_NAME = (acceptance, activation, proposal, concurrence, veto, asset_registration, fund_opening, bank_opening, offer,
+           case_opening, screening, request, approval, delivery, release, reversal, countersignature)
 RULES = {rule.__name__.replace("_", "-"): rule for rule in BY_NAME}
 RULES |= dict.fromkeys([*RECEIPTS, *OF_BANK], lambda s, r, b: gather(s, r, r, {r.says.signer: r.keyid}))
 FRAME = "basis:basis body:{} id:uuid issued_at:time key:digest ledger:digest not_after:time signer:id"
@@ -896,8 +897,7 @@ class Replay:
             entry = RULES[record.kind](s, record, says.body)
             s.ids[says.signer, says.id] = (says.not_after, record.digest)
             if record.kind == "proposal" and says.body.act[0] == "enrol":
-                keys = [possession(each).key for each in says.body.act[1].possessions]
-                self.carried |= {key.id: key.raw for key in keys}
+                self.carried |= {each.key.id: each.key.raw for each in new_keys(says.body.act[1])[0]}
         else:
             demand(record.keyid == s.charter.record_key.id, "not_the_ledgers_key")
             entry = {"group": self.begin_group, "lapse": lapse, "pad": pad}[record.kind](s, says)

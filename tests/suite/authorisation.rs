@@ -38,6 +38,8 @@ fn everybody() -> Vec<(String, Identity, &'static str)> {
         ("revoked key", "gone", "key_revoked"),
         ("vetoed key", "stopped", "key_revoked"),
         ("key not yet valid", "later", "key_not_yet_valid"),
+        ("expired key", "past", "key_expired"),
+        ("spare that waits", "waits", "key_spare"),
     ];
     let mut everybody = vec![("unsigned".to_owned(), Unsigned, "nobody")];
     everybody.extend(outsiders.map(|(name, who, code)| (name.to_owned(), Outsider(code), who)));
@@ -127,6 +129,11 @@ fn write(world: &World, path: &str, identity: Identity, who: &str) -> Answer {
 
 /// What a route has to answer, by its own word about who may.
 fn due(route: &Route, identity: Identity) -> String {
+    // As any holder of a role.
+    let identity = match identity {
+        Outsider("key_spare") if route.spares => Holder(Some(Role::Approver)),
+        identity => identity,
+    };
     let judged = |may: &dyn Fn(Role) -> bool, good: &str, missing: &str| match identity {
         Unsigned => unreachable!("there is nobody to judge"),
         Outsider(code) => code.to_owned(),
@@ -214,10 +221,12 @@ fn every_route_is_open_to_whom_it_says() {
 #[test]
 fn the_page_says_of_every_route_who_may_call_it() {
     let page = std::fs::read_to_string(root().join("docs/api.md")).unwrap();
-    let mut said: Vec<(String, BTreeSet<&str>)> = vec![];
+    let mut said: Vec<(String, BTreeSet<&str>, bool)> = vec![];
     for row in page.lines().filter_map(|line| line.strip_prefix("| `")) {
         let Some((route, who)) = row.split_once("` | ") else { continue };
         let who = who.trim_end_matches(" |").split(", of its own").next().unwrap();
+        let (who, spares) =
+            who.strip_suffix(", a spare that waits too").map_or((who, false), |who| (who, true));
         let all = || Role::ALL.iter().map(|role| role.name());
         let roles = match who {
             "anybody" | "the signers of the envelopes" => BTreeSet::from([who]),
@@ -226,7 +235,7 @@ fn the_page_says_of_every_route_who_may_call_it() {
             "the same" => said.last().unwrap().1.clone(),
             list => list.split(", ").collect(),
         };
-        said.push((route.split('?').next().unwrap().to_owned(), roles));
+        said.push((route.split('?').next().unwrap().to_owned(), roles, spares));
     }
     let is = ROUTES.iter().map(|route| {
         let roles = match route.who {
@@ -234,7 +243,7 @@ fn the_page_says_of_every_route_who_may_call_it() {
             Who::Signers => BTreeSet::from(["the signers of the envelopes"]),
             Who::Roles(roles) => roles.iter().map(|role| role.name()).collect(),
         };
-        (format!("{} {}", route.method, route.path), roles)
+        (format!("{} {}", route.method, route.path), roles, route.spares)
     });
     assert_eq!(said, is.collect::<Vec<_>>());
 }
@@ -283,7 +292,8 @@ fn golden(kind: Kind) -> Body {
 
 #[test]
 fn every_kind_is_for_some_roles_only() {
-    let others = |kind: &Kind| kind.signed_by_ledger() || *kind == Kind::Founding;
+    // An activation takes the spare, and no role.
+    let others = |kind: &Kind| kind.signed_by_ledger() || [Kind::Activation, Kind::Founding].contains(kind);
     let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !others(kind)).collect();
     assert_eq!(kinds, MAY.map(|(kind, _)| kind));
 

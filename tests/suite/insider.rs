@@ -45,7 +45,7 @@ an approval moved by its approver                      | boris              | ap
 an entry that cites another's approval                 |                    | entry 10            | entry_altered
 an approver stripped from an entry                     |                    | entry 10            | entry_altered
 an approver stripped from the log                      | dora               | approval 0 + 1      | entry_unexpected
-an approver twice, by two keys                         | boris, boris's spare | approval last     | already_approved
+an approver twice, by two keys                         | boris, boris's second | approval last    | already_approved
 a preparer who approves                                | anna               | approval last       | own_request
 a policy raised by one custodian                       | karl, boris        | approval last       | policy_changed
 a policy raised by one custodian, twice                | karl               | concurrence last    | already_concurred
@@ -56,6 +56,10 @@ an officer's key replaced by the custodian             | karl               | co
 a further key of an officer's, by one custodian        | karl, mallory      | approval last       | key_unknown
 a key used within its cooling-off                      | karl, kira, mallory | approval last      | key_not_yet_valid
 a key used after it was revoked                        | dora               | approval last       | key_revoked
+a key used after its owner's spare ended it            | rolf's second      | bank-fee last       | key_revoked
+a key used after it expired                            | boris's old        | approval last       | key_expired
+a spare used without its activation                    | boris's waiting    | approval last       | key_spare
+an activation forged by the ledger                     |                    | activation last     | key_unknown
 a group's time moved back                              |                    | group 20            | group_time
 a group's time moved on                                |                    | group 21            | pad_missing
 all times moved on from a group                        |                    | group 21            | pad_missing

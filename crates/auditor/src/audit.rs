@@ -26,6 +26,7 @@ use crate::chunk::{Chunk, Item, Keys};
 use crate::claims::{Claims, compare_claims, read_claims};
 use crate::kept::{Kept, KeptHead};
 use crate::kept_state::KeptState;
+use crate::keys;
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::observe::{Observer, Replayed};
 use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, Reopened, Report, Verdict};
@@ -380,6 +381,8 @@ impl Audit<'_, '_> {
             checked.reopened = charter.reopened.iter().map(reopened).collect();
             *judged = kept.judge(charter, frontier.size());
         }
+        checked.activated = keys::activated(&state);
+        checked.expiring = time.map_or(vec![], |now| keys::expiring(&state, now));
         checked.to_review = signed.to_review(&state, header.first());
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
@@ -413,9 +416,11 @@ impl Audit<'_, '_> {
 /// What goes on being counted, without what is said of the log's end.
 fn counted(checked: &Checked) -> Checked {
     Checked {
+        activated: vec![],
         balances: None,
         checkpoint: None,
         continued: None,
+        expiring: vec![],
         funds: vec![],
         reopened: vec![],
         ..checked.clone()

@@ -253,15 +253,11 @@ fn founding_keys(charter: &Charter) -> impl Iterator<Item = &PublicKey> {
 }
 
 fn enrolled_keys(act: &Act) -> Vec<PublicKey> {
-    match act {
-        Act::Enrol { possessions, .. } => possessions
-            .iter()
-            .filter(|envelope| envelope.payload_type == KeyPossession::PAYLOAD_TYPE)
-            .filter_map(|envelope| signing::canonical::decode::<KeyPossession>(&envelope.payload).ok())
-            .map(|possession| possession.key)
-            .collect(),
-        Act::Policy { .. } | Act::Reopen { .. } | Act::Revoke { .. } | Act::Roles { .. } => vec![],
-    }
+    act.new_keys()
+        .filter(|envelope| envelope.payload_type == KeyPossession::PAYLOAD_TYPE)
+        .filter_map(|envelope| signing::canonical::decode::<KeyPossession>(&envelope.payload).ok())
+        .map(|possession| possession.key)
+        .collect()
 }
 
 /// Does something to all items, shared out among the cores. Fails only where no thread can be started.

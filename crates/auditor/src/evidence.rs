@@ -31,7 +31,11 @@ pub(crate) fn evidence_of(body: &Body) -> Option<&Evidence> {
         Body::BankConfirmation(body) => Some(&body.evidence),
         Body::BankRejection(body) => Some(&body.evidence),
         Body::BankReturn(body) => Some(&body.evidence),
-        Body::Acceptance(_) | Body::Proposal(_) | Body::Concurrence(_) | Body::Veto(_) => None,
+        Body::Acceptance(_)
+        | Body::Activation(_)
+        | Body::Proposal(_)
+        | Body::Concurrence(_)
+        | Body::Veto(_) => None,
         Body::FundOpening(_) | Body::BankOpening(_) | Body::Countersignature(_) | Body::Reversal(_) => None,
         Body::Offer(_) | Body::CaseOpening(_) | Body::Request(_) | Body::Approval(_) => None,
         Body::Rejection(_) | Body::Cancellation(_) | Body::Release(_) => None,

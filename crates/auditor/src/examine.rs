@@ -11,6 +11,7 @@ use serde::Serialize;
 use signing::digest::Digest;
 
 use crate::exceptions::{Exceptions, Hours, Watch};
+use crate::keys;
 use crate::observe::{Observer, Replayed};
 use crate::page::Page;
 use crate::report::{CheckedCheckpoint, Verdict};
@@ -116,6 +117,7 @@ impl Examination {
         }
         page.strong(format!("Exceptions to explain: {}", exceptions.found.len()));
         page.line(format!("Not checked, since no bundle can prove it: {}.", not_checked.join("; ")));
+        keys::write(&checked.activated, &checked.expiring, &mut page);
         checked.to_review.iter().for_each(|compromise| compromise.write(&mut page));
         exceptions.write(&mut page);
         statements.write(&mut page, self.period);

@@ -15,6 +15,7 @@
 //! | `claims` | the balances that a bundle claims |
 //! | `kept` | checkpoints from elsewhere, compared with the log |
 //! | `kept_state` | what an auditor keeps of a verification, so that the next one checks only what came since |
+//! | `keys` | spares that were activated, and keys that expire |
 //! | `tally` | the second set of books, the proofs P1 to P4 and the table of funds |
 //! | `report` | what comes out |
 //! | `review` | what a stolen key signed |
@@ -37,6 +38,7 @@ mod examine;
 mod exceptions;
 mod kept;
 mod kept_state;
+mod keys;
 mod lines;
 pub mod observe;
 pub mod pack;
@@ -60,6 +62,7 @@ pub use examine::{Examination, examine};
 pub use exceptions::{Exception, Exceptions, Hours, Looked, NoHours, Pair};
 pub use kept::{CosignedBy, KeptHead, Standing};
 pub use kept_state::{KeptState, KeptStateError};
+pub use keys::{Activated, EXPIRING_WINDOW_S, Expiring};
 pub use page::{Align, Page, Table};
 pub use payments::{Payment, PaymentRecords};
 pub use report::{

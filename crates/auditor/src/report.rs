@@ -15,6 +15,7 @@ use serde::{Serialize, Serializer};
 use signing::digest::Digest;
 
 use crate::kept::KeptHead;
+use crate::keys::{Activated, Expiring};
 use crate::review::Compromise;
 
 /// What no bundle can prove, for the reader of the report.
@@ -80,6 +81,9 @@ pub struct Finding {
 /// What was checked, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
+    /// Spare keys that were activated, once the whole log was replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub activated: Vec<Activated>,
     /// Approvals, each against the state and the policy at its position.
     #[serde(serialize_with = "decimal")]
     pub approvals: u64,
@@ -95,6 +99,9 @@ pub struct Checked {
     /// Entries that were recomputed byte for byte and posted to a second set of books.
     #[serde(serialize_with = "decimal")]
     pub entries: u64,
+    /// Keys that have expired or soon will, once the whole log was replayed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expiring: Vec<Expiring>,
     /// The time of the first group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_group_at: Option<Timestamp>,
@@ -355,6 +362,11 @@ impl fmt::Display for Checked {
         for (kind, count) in &self.records_by_kind {
             writeln!(f, "  {kind:<20} {count:>12}")?;
         }
+        if !(self.activated.is_empty() && self.expiring.is_empty()) {
+            writeln!(f)?;
+        }
+        self.activated.iter().try_for_each(|one| writeln!(f, "{one}"))?;
+        self.expiring.iter().try_for_each(|one| writeln!(f, "{one}"))?;
         self.to_review.iter().try_for_each(|compromise| write!(f, "\n{compromise}"))?;
         self.funds.iter().try_for_each(|fund| write!(f, "\n{fund}"))
     }

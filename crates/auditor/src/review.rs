@@ -1,13 +1,12 @@
-//! What a stolen key signed: where custodians revoked a key since a position, everything that it signed from there on is
+//! What a stolen key signed: where custodians, or its owner's spare, ended a key since a position, everything that it signed from there on is
 //! the log's, and somebody has to ask its owner about each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use ledger::id::PrincipalId;
-use programme::entity::{Entity, KeyState, ProposalState, Stored as _};
+use programme::entity::{Ending, Entity, KeyState, Stored as _};
 use programme::{Key, State};
-use records::governance::Act;
 use records::{Kind, Verified};
 use serde::Serialize;
 use signing::digest::Digest;
@@ -19,9 +18,11 @@ use crate::report::{decimal, decimal_if_any, decimals};
 /// How many records of one key are listed; all are counted.
 pub const LISTED_MAX: usize = 1000;
 
-/// A revocation that declares since when somebody else may have had the key.
+/// The end of a key that declares since when somebody else may have had the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compromise {
+    /// The record that ended the key: the proposal to revoke it, or the activation of a spare.
+    pub by: Digest,
     /// How many records the key signed from there on, of those that were read.
     #[serde(serialize_with = "decimal")]
     pub count: u64,
@@ -35,8 +36,6 @@ pub struct Compromise {
     pub part_from: Option<u64>,
     /// Whose key it is.
     pub principal: PrincipalId,
-    /// The proposal of the revocation.
-    pub proposal: Digest,
     /// The first of them, at most [`LISTED_MAX`].
     pub records: Vec<ToReview>,
     /// The position.
@@ -70,24 +69,20 @@ impl Signed {
     /// What must be reviewed at the log's end, by position and key, of a log that was read from `from` on.
     pub fn to_review(&self, state: &State, from: u64) -> Vec<Compromise> {
         let mut found: Vec<Compromise> =
-            state.entities().filter_map(|(key, entity)| self.of(state, from, key, entity)).collect();
+            state.entities().filter_map(|(key, entity)| self.of(from, key, entity)).collect();
         found.sort_by_key(|one| (one.since, one.key));
         found
     }
 
-    fn of(&self, state: &State, part: u64, key: &Key, entity: &Entity) -> Option<Compromise> {
+    fn of(&self, part: u64, key: &Key, entity: &Entity) -> Option<Compromise> {
         let (Key::PublicKey(key), Some(KeyState { principal, until, .. })) = (key, KeyState::of(entity))
         else {
             return None;
         };
-        let (proposal, _) = (*until)?;
-        let Act::Revoke { since: Some(since), .. } =
-            &state.get::<ProposalState>(&Key::Proposal(proposal))?.act
-        else {
-            return None;
-        };
+        let Ending { by, since, .. } = (*until)?;
+        let since = since?;
         let signed = self.0.get(key).map_or(&[][..], Vec::as_slice);
-        let from = signed.partition_point(|(position, _)| *position < since.0);
+        let from = signed.partition_point(|(position, _)| *position < since);
         let signed = signed.get(from..).unwrap_or_default();
         let mut kinds = BTreeMap::new();
         for (_, kind) in signed {
@@ -98,14 +93,14 @@ impl Signed {
             .take(LISTED_MAX)
             .map(|(position, kind)| ToReview { kind: kind.name(), position: *position });
         Some(Compromise {
+            by,
             count: signed.len() as u64,
             key: *key,
             kinds,
-            part_from: Some(part).filter(|part| *part > since.0),
+            part_from: Some(part).filter(|part| *part > since),
             principal: principal.clone(),
-            proposal,
             records: records.collect(),
-            since: since.0,
+            since,
         })
     }
 }
@@ -114,12 +109,12 @@ impl Compromise {
     /// How many records, and whose.
     fn headline(&self) -> String {
         format!(
-            "{} that key {} of {} signed from position {} on; the proposal to revoke it is {}",
+            "{} that key {} of {} signed from position {} on; it was ended by {}",
             counted(self.count, "record"),
             self.key,
             self.principal,
             self.since,
-            self.proposal
+            self.by
         )
     }
 

@@ -11,8 +11,8 @@ use records::Body;
 use records::assets::{ClaimKind, FundKind, ReversalSubject, Share};
 use records::cases::{BenefitKind, Offer, OfferVersion, ScreeningOutcome};
 use records::disbursements::{Channel, Effect, Request};
-use records::governance::{Act, Charter, Policy, Publication, Role};
-use records::scalar::Evidence;
+use records::governance::{Act, Activation, Charter, Policy, Publication, Role};
+use records::scalar::{Evidence, Integer};
 use records::witnessing::{Statement, Witnessing};
 
 /// A body in plain words.
@@ -53,6 +53,7 @@ pub fn describe(body: &Body) -> Words {
         Body::Acceptance(_) => {
             Words::of("Accept the founding of this ledger, and that the key named there for you is yours")
         }
+        Body::Activation(body) => activation(body),
         Body::Proposal(body) => act(&body.act),
         Body::Concurrence(body) => {
             Words::of(format!("Concur with the custodians' proposal {}", body.proposal))
@@ -303,13 +304,16 @@ fn roles(roles: &[Role]) -> String {
 /// The words for a custodians' act.
 pub fn act(act: &Act) -> Words {
     match act {
-        Act::Enrol { possessions, principal, roles: given } => {
+        Act::Enrol { expires, possessions, principal, roles: given, spares } => {
             let mut words =
                 Words::of(format!("Propose to enrol {principal} with the roles {}", roles(given)));
             for possession in possessions {
                 words = words.and("key", possession.key_id);
             }
-            words
+            for spare in spares.iter().flatten() {
+                words = words.and("spare key, which activates itself", spare.key_id);
+            }
+            words.and("keys expire", expires.map_or("never".to_owned(), |expires| expires.to_string()))
         }
         Act::Policy { policy: proposed } => policy(Words::of("Propose a new policy"), proposed),
         Act::Reopen { checkpoint, continued, origin } => {
@@ -320,17 +324,26 @@ pub fn act(act: &Act) -> Words {
                 .and("caution", "what was signed beyond the continued size is lost for ever")
         }
         Act::Revoke { key, reason, since } => {
-            let words = Words::of(format!("Propose to revoke key {key}")).and("reason", reason);
-            match since {
-                Some(since) => {
-                    words.and("to be reviewed", format!("all that it signed from position {since} on"))
-                }
-                None => words,
-            }
+            to_review(Words::of(format!("Propose to revoke key {key}")).and("reason", reason), *since)
         }
         Act::Roles { principal, roles: given } => {
             Words::of(format!("Propose that {principal} holds exactly the roles {}", roles(given)))
         }
+    }
+}
+
+fn activation(body: &Activation) -> Words {
+    let headline = match body.replaces {
+        Some(key) => format!("Activate this home's spare key, and end key {key} at once"),
+        None => "Activate this home's spare key".to_owned(),
+    };
+    to_review(Words::of(headline).and("reason", &body.reason), body.since)
+}
+
+fn to_review(words: Words, since: Option<Integer>) -> Words {
+    match since {
+        Some(since) => words.and("to be reviewed", format!("all that it signed from position {since} on")),
+        None => words,
     }
 }
 

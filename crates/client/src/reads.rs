@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
-use signing::keys::PublicKey;
+use signing::keys::{KeyId, PublicKey};
 
 /// `GET /v1/service`.
 #[derive(Debug, Clone, Deserialize)]
@@ -150,8 +150,8 @@ pub struct Proposal {
 /// An item of `GET /v1/principals`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Principal {
-    /// The keys: id, from when, until when.
-    pub keys: Vec<Value>,
+    /// The keys.
+    pub keys: Vec<PrincipalKey>,
     /// The roles that wait for their delay.
     #[serde(default)]
     pub pending_roles: Option<Vec<Role>>,
@@ -159,6 +159,30 @@ pub struct Principal {
     pub principal: PrincipalId,
     /// The roles.
     pub roles: Vec<Role>,
+}
+
+/// A key of a principal.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PrincipalKey {
+    /// When it was activated, where it was a spare.
+    #[serde(default)]
+    pub activated_at: Option<Timestamp>,
+    /// From when on it has expired.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+    /// From when on it is valid.
+    pub from: Timestamp,
+    /// Its id.
+    pub key: KeyId,
+    /// The key that it ended when it was activated.
+    #[serde(default)]
+    pub replaced: Option<KeyId>,
+    /// `waiting` or `activated`, where it was enrolled as a spare.
+    #[serde(default)]
+    pub spare: Option<String>,
+    /// From when on it is no longer valid, where it was ended.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
 }
 
 /// An item of `GET /v1/funds`.

@@ -182,7 +182,8 @@ pub fn router(app: App) -> Router {
     for route in ROUTES {
         let mut methods = (route.handler)();
         if let Who::Roles(roles) = route.who {
-            methods = methods.route_layer(middleware::from_fn_with_state((app.clone(), roles), authorise));
+            let may = (app.clone(), roles, route.spares);
+            methods = methods.route_layer(middleware::from_fn_with_state(may, authorise));
         }
         router = router.route(route.path, methods);
     }

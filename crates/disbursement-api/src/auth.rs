@@ -38,9 +38,9 @@ pub(crate) struct Identity {
 }
 
 /// The layer of every route that is not open: it lets a request through to the handler, with its [`Identity`], only if
-/// it is signed by a key of a principal who holds one of the roles.
+/// it is signed by a valid key of a principal who holds one of the roles, or by a spare that waits where those may.
 pub(crate) async fn authorise(
-    State((app, roles)): State<(App, &'static [Role])>,
+    State((app, roles, spares)): State<(App, &'static [Role], bool)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -49,7 +49,7 @@ pub(crate) async fn authorise(
         Ok(signed) => signed,
         Err(problem) => return problem.into_response(),
     };
-    let (identity, held, _open) = match identify(&app, signed).await {
+    let (identity, held, _open) = match identify(&app, signed, spares).await {
         Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
@@ -69,6 +69,7 @@ pub(crate) async fn authorise(
 async fn identify(
     app: &App,
     signed: Unverified,
+    spares: bool,
 ) -> Result<(Identity, Vec<Role>, Taken<PrincipalId>), Problem> {
     let now = app.now();
     let known = app.pipeline().known_key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
@@ -78,11 +79,9 @@ async fn identify(
     app.nonces().admit(signed.key_id, &signed.nonce, now)?;
     let enrolled = app.enrolled(signed.key_id, &known.principal).await?;
     let key = enrolled.key.ok_or(Code::KeyUnknown)?;
-    if key.vetoed || key.until.is_some_and(|(_, until)| until <= now) {
-        return Err(Code::KeyRevoked.into());
-    }
-    if key.from > now {
-        return Err(Code::KeyNotYetValid.into());
+    match key.check(now) {
+        Err(refusal) if refusal.code == Code::KeySpare && spares => {}
+        checked => checked?,
     }
     let roles = enrolled.principal.map(|state| state.at(now).clone()).unwrap_or_default();
     Ok((Identity { principal: key.principal }, roles, open))

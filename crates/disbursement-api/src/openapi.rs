@@ -135,6 +135,7 @@ const SIGNED: &[&str] = &[
     "key_unknown",
     "key_not_yet_valid",
     "key_revoked",
+    "key_expired",
     "role_missing",
     "too_many_requests",
     "too_many_open",
@@ -250,6 +251,7 @@ fn operation(
         }
         Who::Roles(roles) => {
             all.extend(SIGNED);
+            all.extend((!route.spares).then_some("key_spare"));
             operation["security"] = json!([{"signature": [], "signature_input": []}]);
             operation["x-roles"] = json!(roles.iter().map(|role| role.name()).collect::<Vec<_>>());
         }

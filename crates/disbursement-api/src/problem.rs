@@ -119,6 +119,8 @@ pub fn status_of(code: Code) -> u16 {
         | Code::KeyNotSigners
         | Code::KeyNotYetValid
         | Code::KeyRevoked
+        | Code::KeyExpired
+        | Code::KeySpare
         | Code::RoleMissing => 403,
         // What the instruction or the path names is not there.
         Code::ProposalUnknown

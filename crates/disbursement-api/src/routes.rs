@@ -39,6 +39,8 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call it.
     pub who: Who,
+    /// Whether a spare key that waits may call it too: only what its owner needs to sign the activation.
+    pub spares: bool,
     pub(crate) handler: fn() -> MethodRouter<App>,
     pub(crate) about: About,
 }
@@ -72,11 +74,16 @@ const AUDITORS: Who = Who::Roles(&[Role::Auditor]);
 const AGENCIES: Who = Who::Roles(&[Role::Agency]);
 
 const fn reads(path: &'static str, who: Who, handler: fn() -> MethodRouter<App>, about: About) -> Route {
-    Route { method: "GET", path, who, handler, about }
+    Route { method: "GET", path, who, spares: false, handler, about }
 }
 
 const fn writes(path: &'static str, handler: fn() -> MethodRouter<App>, about: About) -> Route {
-    Route { method: "POST", path, who: Who::Signers, handler, about }
+    Route { method: "POST", path, who: Who::Signers, spares: false, handler, about }
+}
+
+/// What it takes to join: for everybody who is enrolled, with a spare that waits too.
+const fn joins(path: &'static str, handler: fn() -> MethodRouter<App>, about: About) -> Route {
+    Route { spares: true, ..reads(path, ENROLLED, handler, about) }
 }
 
 type Answer = fn(&mut openapi::Components) -> serde_json::Value;
@@ -162,15 +169,13 @@ pub const ROUTES: &[Route] = &[
             &[],
         ),
     ),
-    reads(
+    joins(
         "/v1/founding",
-        ENROLLED,
         || get(log::founding),
         says("The founding record.", one::<SignedEnvelope>, &["record_not_found"]),
     ),
-    reads(
+    joins(
         "/v1/checkpoint",
-        ENROLLED,
         || get(log::checkpoint),
         says("The latest signed checkpoint.", openapi::text, &["no_checkpoint"]),
     ),
@@ -191,9 +196,8 @@ pub const ROUTES: &[Route] = &[
             &["no_checkpoint", "record_not_found", "proof_out_of_range"],
         ),
     ),
-    reads(
+    joins(
         "/v1/proofs/consistency",
-        ENROLLED,
         || get(log::consistency),
         asks(
             "That a tree extends another.",

@@ -19,7 +19,9 @@ use crate::entity::{
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
 use crate::state::{Halt, State, View};
-use crate::{INSTRUCTION_LIFE_MAX_S, approvals, assets, cases, disbursements, governance, reports};
+use crate::{
+    INSTRUCTION_LIFE_MAX_S, activation, approvals, assets, cases, disbursements, governance, reports,
+};
 
 /// Where a record stands in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,7 @@ pub(crate) struct Context<'a> {
     pub at: At,
     pub digest: Digest,
     pub header: &'a Header,
+    pub key: &'a KeyState,
     pub charter: &'a CharterState,
     pub policy: &'a VersionedPolicy,
     pub roles: &'a [Role],
@@ -217,12 +220,9 @@ fn frame<'a>(
         let detail = format!("the other one has the digest {} at position {}", known.digest, known.position);
         return Err(Refusal::with(Code::InstructionIdReused, detail).into());
     }
-    // What was vetoed never becomes valid, so it must not look as if waiting helped.
-    if key.from > now && !key.vetoed {
-        return Err(Refusal::with(Code::KeyNotYetValid, format!("valid from {}", key.from)).into());
-    }
-    if !key.is_valid(now) {
-        return Err(Code::KeyRevoked.into());
+    match key.check(now) {
+        Err(refusal) if refusal.code == Code::KeySpare && matches!(body, Body::Activation(_)) => {}
+        checked => checked?,
     }
     match header.not_after.since(header.issued_at) {
         Some(life_s) if life_s <= INSTRUCTION_LIFE_MAX_S => {}
@@ -248,13 +248,14 @@ fn frame<'a>(
     let roles = view
         .find::<PrincipalState>(&Key::Principal(header.signer.clone()))?
         .map_or(&[][..], |roles| roles.at(now).as_slice());
-    Ok(Context { view, at, digest, header, charter, policy, roles })
+    Ok(Context { view, at, digest, header, key, charter, policy, roles })
 }
 
 /// The keys that a kind's guards are known to ask for, so that a partial state is completed in one round.
 fn first_keys(body: &Body) -> Vec<Key> {
     match body {
         Body::Acceptance(_) => vec![],
+        Body::Activation(body) => activation::first_keys(body),
         Body::Proposal(_) | Body::Concurrence(_) | Body::Veto(_) => governance::first_keys(body),
         Body::Offer(_) | Body::CaseOpening(_) | Body::Screening(_) => cases::first_keys(body),
         Body::AssetRegistration(_) | Body::FundOpening(_) | Body::BankOpening(_) => assets::first_keys(body),
@@ -281,6 +282,7 @@ fn first_keys(body: &Body) -> Vec<Key> {
 fn dispatch(context: Context<'_>, body: &Body) -> Result<Effects, Halt> {
     match body {
         Body::Acceptance(_) => governance::accept(context),
+        Body::Activation(body) => activation::activate(context, body),
         Body::Proposal(body) => governance::propose(context, body),
         Body::Concurrence(body) => governance::concur(context, body),
         Body::Veto(body) => governance::veto(context, body),

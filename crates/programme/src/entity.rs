@@ -20,6 +20,7 @@ use signing::digest::Digest;
 use signing::keys::{KeyId, PublicKey};
 
 use crate::key::Key;
+use crate::refusal::{Code, Refusal};
 use crate::stage::Stage;
 
 /// The founding and who has accepted it.
@@ -144,16 +145,67 @@ pub struct KeyState {
     pub proposal: Option<Digest>,
     /// From when on it is valid.
     pub from: Timestamp,
-    /// From when on it is no longer valid, with the proposal.
-    pub until: Option<(Digest, Timestamp)>,
+    /// From when on it has expired, where its enrolment says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// What became of it as a spare, where it was enrolled as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spare: Option<Spare>,
+    /// Its end, where somebody brought that about.
+    pub until: Option<Ending>,
     /// Whether its enrolment was vetoed.
     pub vetoed: bool,
 }
 
+/// How far a key that was enrolled as a spare has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spare {
+    /// It signs nothing but its activation.
+    Waiting,
+    /// It signs as any other key.
+    Activated {
+        /// When.
+        at: Timestamp,
+        /// Where the activation stands.
+        position: u64,
+        /// The key that it ended.
+        replaced: Option<KeyId>,
+    },
+}
+
+/// The end of a key: by a quorum, or by a spare of the same principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// From when on it is no longer valid.
+    pub at: Timestamp,
+    /// The proposal or the activation.
+    pub by: Digest,
+    /// From which position on somebody else may have had it, where that was declared.
+    pub since: Option<u64>,
+}
+
 impl KeyState {
+    /// Why it is not valid at a time, where it is not. Nothing else judges that, for records and for reads.
+    pub fn check(&self, time: Timestamp) -> Result<(), Refusal> {
+        // What was vetoed never becomes valid, so it must not look as if waiting helped.
+        if self.from > time && !self.vetoed {
+            return Err(Refusal::with(Code::KeyNotYetValid, format!("valid from {}", self.from)));
+        }
+        if self.vetoed || self.until.is_some_and(|end| end.at <= time) {
+            return Err(Code::KeyRevoked.into());
+        }
+        if let Some(expires) = self.expires.filter(|expires| *expires <= time) {
+            return Err(Refusal::with(Code::KeyExpired, format!("it was valid until {expires}")));
+        }
+        if self.spare == Some(Spare::Waiting) {
+            return Err(Code::KeySpare.into());
+        }
+        Ok(())
+    }
+
     /// Whether it is valid at a time.
     pub fn is_valid(&self, time: Timestamp) -> bool {
-        !self.vetoed && self.from <= time && self.until.as_ref().is_none_or(|(_, until)| time < *until)
+        self.check(time).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ledger::id::PrincipalId;
+use ledger::time::Timestamp;
 use records::governance::{Act, Charter, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
 use records::{Basis, Body};
@@ -14,8 +15,8 @@ use translog::checkpoint::Checkpoint;
 use crate::INSTRUCTION_LIFE_MAX_S;
 use crate::decide::{At, Context, Effects};
 use crate::entity::{
-    CharterState, Dated, HeadState, InstructionState, KeyState, Pending, PolicyState, PrincipalState,
-    ProposalState, ProposalStatus, Reopening, VersionedPolicy,
+    CharterState, Dated, Ending, HeadState, InstructionState, KeyState, Pending, PolicyState, PrincipalState,
+    ProposalState, ProposalStatus, Reopening, Spare, VersionedPolicy,
 };
 use crate::key::Key;
 use crate::publication;
@@ -33,8 +34,8 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
 
 fn act_keys(act: &Act) -> Vec<Key> {
     match act {
-        Act::Enrol { possessions, principal, .. } => {
-            let keys = possessions.iter().map(|envelope| Key::PublicKey(envelope.key_id));
+        Act::Enrol { principal, .. } => {
+            let keys = act.new_keys().map(|envelope| Key::PublicKey(envelope.key_id));
             keys.chain([Key::Principal(principal.clone())]).collect()
         }
         Act::Policy { .. } => vec![Key::Policy],
@@ -92,6 +93,8 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
             public: custodian.key.clone(),
             proposal: None,
             from: at.recorded_at,
+            expires: None,
+            spare: None,
             until: None,
             vetoed: false,
         };
@@ -228,17 +231,21 @@ pub(crate) fn concur(context: Context<'_>, body: &Concurrence) -> Result<Effects
         return Ok(Effects::default().set(key, proposal));
     }
     check_act(&context, &proposal.act, count)?;
-    let delay_s = match proposal.act {
+    let effective_at = effective_at(&context, &proposal.act)?;
+    proposal.status = ProposalStatus::Decided { effective_at };
+    let effects = bring_about(&context, body.proposal, &proposal.act, effective_at)?;
+    Ok(effects.set(key, proposal))
+}
+
+/// When an act that has its quorum now takes effect.
+fn effective_at(context: &Context<'_>, act: &Act) -> Result<Timestamp, Halt> {
+    let delay_s = match act {
         // Until it takes effect no head can be signed, so nobody could see what he may veto.
         Act::Reopen { .. } => 0,
         _ => context.policy.policy.quorum_delay_s.0,
     };
-    let effective_at = now
-        .plus(delay_s)
-        .ok_or(Refusal::with(Code::ActInvalid, "the policy's delay leads past the last time there is"))?;
-    proposal.status = ProposalStatus::Decided { effective_at };
-    let effects = bring_about(&context, body.proposal, &proposal.act, effective_at)?;
-    Ok(effects.set(key, proposal))
+    let past = "the policy's delay leads past the last time there is";
+    Ok(context.at.recorded_at.plus(delay_s).ok_or(Refusal::with(Code::ActInvalid, past))?)
 }
 
 /// Refuses an act that breaks a rule, as the state stands now, where so many custodians stand behind it.
@@ -246,18 +253,27 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
     let now = context.at.recorded_at;
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::ActInvalid, detail));
     match act {
-        Act::Enrol { possessions, principal, roles } => {
+        Act::Enrol { expires, possessions, principal, roles, spares } => {
             check_list(roles)?;
             let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
             if possessions.is_empty() && known.is_none() {
                 return Err(invalid("a new principal needs at least one key"));
             }
-            let named: BTreeSet<KeyId> = possessions.iter().map(|envelope| envelope.key_id).collect();
-            if named.len() != possessions.len() {
+            if spares.as_ref().is_some_and(Vec::is_empty) {
+                return Err(invalid("leave the spares out where there are none"));
+            }
+            let named: BTreeSet<KeyId> = act.new_keys().map(|envelope| envelope.key_id).collect();
+            if named.len() != act.new_keys().count() {
                 return Err(invalid("a key is named twice"));
             }
-            let keys = new_keys(context, possessions, principal)?;
-            keys.iter().try_for_each(|key| check_new(context, key.id()))?;
+            if let Some(expires) = *expires
+                && expires <= effective_at(context, act)?
+            {
+                return Err(invalid("the keys would have expired when the act takes effect"));
+            }
+            for envelope in act.new_keys() {
+                check_new(context, new_key(context, envelope, principal)?.id())?;
+            }
             check_assignment(context, principal, roles)
         }
         Act::Policy { policy } => {
@@ -292,15 +308,7 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
         }
         Act::Revoke { key, since, .. } => {
             let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
-            if state.until.is_some() || state.vetoed {
-                return Err(invalid("the key is revoked already, or its revocation waits"));
-            }
-            if since.is_some_and(|since| since.0 > context.at.position) {
-                return Err(invalid(
-                    "the position from which the key's records are to be reviewed is not in the log yet",
-                ));
-            }
-            Ok(())
+            check_end(context, state, *since)
         }
         Act::Roles { principal, roles } => {
             let known = context.view.find::<PrincipalState>(&Key::Principal(principal.clone()))?;
@@ -311,6 +319,18 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
             check_assignment(context, principal, roles)
         }
     }
+}
+
+/// Whether a key can be ended now, and declared to have been somebody else's since a position.
+pub(crate) fn check_end(context: &Context<'_>, key: &KeyState, since: Option<Integer>) -> Result<(), Halt> {
+    let invalid = |detail: &str| Err(Refusal::with(Code::ActInvalid, detail).into());
+    if key.until.is_some() || key.vetoed {
+        return invalid("the key is revoked already, or its revocation waits");
+    }
+    if since.is_some_and(|since| since.0 > context.at.position) {
+        return invalid("the position from which the key's records are to be reviewed is not in the log yet");
+    }
+    Ok(())
 }
 
 /// The head that a reopening cites: it must have been signed under the origin that the log has so far.
@@ -349,32 +369,24 @@ fn check_assignment(context: &Context<'_>, principal: &PrincipalId, roles: &[Rol
     Ok(())
 }
 
-/// The keys that possessions carry: each proves that its holder has it, for this ledger and this principal.
-fn new_keys(
-    context: &Context<'_>,
-    possessions: &[Envelope],
-    principal: &PrincipalId,
-) -> Result<Vec<PublicKey>, Halt> {
+/// The key that a possession carries: it proves that its holder has it, for this ledger and this principal.
+fn new_key(context: &Context<'_>, envelope: &Envelope, principal: &PrincipalId) -> Result<PublicKey, Halt> {
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::PossessionInvalid, detail));
-    let mut keys = Vec::new();
-    for envelope in possessions {
-        if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
-            return Err(invalid("it has another payload type"));
-        }
-        let possession = signing::canonical::decode::<KeyPossession>(&envelope.payload)
-            .map_err(|error| invalid(&error.to_string()))?;
-        if possession.ledger != context.charter.ledger {
-            return Err(invalid("it names another ledger"));
-        }
-        if envelope.verify(&possession.key).is_err() {
-            return Err(invalid("it is not signed by the key that it carries"));
-        }
-        if possession.principal != *principal {
-            return Err(invalid("it names another principal"));
-        }
-        keys.push(possession.key);
+    if envelope.payload_type != KeyPossession::PAYLOAD_TYPE {
+        return Err(invalid("it has another payload type"));
     }
-    Ok(keys)
+    let possession = signing::canonical::decode::<KeyPossession>(&envelope.payload)
+        .map_err(|error| invalid(&error.to_string()))?;
+    if possession.ledger != context.charter.ledger {
+        return Err(invalid("it names another ledger"));
+    }
+    if envelope.verify(&possession.key).is_err() {
+        return Err(invalid("it is not signed by the key that it carries"));
+    }
+    if possession.principal != *principal {
+        return Err(invalid("it names another principal"));
+    }
+    Ok(possession.key)
 }
 
 /// A key is enrolled once ever, and never one of the ledger's own.
@@ -391,20 +403,22 @@ fn bring_about(
     context: &Context<'_>,
     proposal: Digest,
     act: &Act,
-    effective_at: ledger::time::Timestamp,
+    effective_at: Timestamp,
 ) -> Result<Effects, Halt> {
     let now = context.at.recorded_at;
     let effects = Effects::default();
     match act {
-        Act::Enrol { possessions, principal, roles } => {
+        Act::Enrol { expires, possessions, principal, roles, .. } => {
             let mut effects = effects;
-            for public in new_keys(context, possessions, principal)? {
-                let key = Key::PublicKey(public.id());
+            for (index, envelope) in act.new_keys().enumerate() {
+                let key = Key::PublicKey(envelope.key_id);
                 let state = KeyState {
                     principal: principal.clone(),
-                    public,
+                    public: new_key(context, envelope, principal)?,
                     proposal: Some(proposal),
                     from: effective_at,
+                    expires: *expires,
+                    spare: (index >= possessions.len()).then_some(Spare::Waiting),
                     until: None,
                     vetoed: false,
                 };
@@ -431,9 +445,10 @@ fn bring_about(
             });
             Ok(effects.set(Key::Charter, charter))
         }
-        Act::Revoke { key, .. } => {
+        Act::Revoke { key, since, .. } => {
             let mut state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?.clone();
-            state.until = Some((proposal, effective_at));
+            let since = since.map(|since| since.0);
+            state.until = Some(Ending { at: effective_at, by: proposal, since });
             Ok(effects.set(Key::PublicKey(*key), state))
         }
         Act::Roles { principal, roles } => {
@@ -467,8 +482,8 @@ fn undo(context: &Context<'_>, act: &Act) -> Result<Effects, Halt> {
     let mut effects = Effects::default();
     let view = context.view;
     match act {
-        Act::Enrol { possessions, principal, .. } => {
-            for envelope in possessions {
+        Act::Enrol { principal, .. } => {
+            for envelope in act.new_keys() {
                 let key = Key::PublicKey(envelope.key_id);
                 let mut state = view.get::<KeyState>(&key, Code::KeyUnknown)?.clone();
                 state.vetoed = true;

@@ -5,6 +5,7 @@
 //! here, no clock, no randomness: time comes from the group record, and every entity that a guard reads is asked for
 //! by key, so that a state that holds only some of them answers [`Halt::Missing`] and never fails open.
 
+mod activation;
 mod approvals;
 mod assets;
 mod cases;

@@ -45,6 +45,8 @@ codes! {
     InstructionIdReused = "instruction_id_reused", permanent, "You used this id for another instruction; give the new one an id of its own.";
     KeyNotYetValid = "key_not_yet_valid", transient, "The key's enrolment has not taken effect yet; send this again after the policy's delay.";
     KeyRevoked = "key_revoked", permanent, "The key was revoked or its enrolment vetoed; sign with a key that is valid.";
+    KeyExpired = "key_expired", permanent, "The key's enrolment was for a time that is over; have another key enrolled by the custodians.";
+    KeySpare = "key_spare", transient, "The key is a spare that waits; it signs nothing but its own activation: safeconduct activate.";
     NotAfterInvalid = "not_after_invalid", permanent, "not_after must follow issued_at, by 30 days at most; sign again.";
     Expired = "expired", permanent, "The instruction's not_after has passed; sign it again.";
     IssuedInFuture = "issued_in_future", transient, "issued_at is ahead of the ledger's time by more than the policy's skew; check your clock.";
@@ -57,6 +59,7 @@ codes! {
     ProposalUnknown = "proposal_unknown", permanent, "There is no proposal with this digest.";
     ProposalClosed = "proposal_closed", permanent, "The proposal has its quorum, has taken effect, was vetoed or ran out.";
     AlreadyConcurred = "already_concurred", permanent, "You count for this proposal already; another custodian has to concur.";
+    KeyNotSpare = "key_not_spare", permanent, "The key is no spare that waits, so there is nothing to activate; it signs as it is.";
     ActInvalid = "act_invalid", permanent, "The act breaks a rule; see the detail.";
     PossessionInvalid = "possession_invalid", permanent, "A key-possession envelope is not signed by the key that it carries, or names another ledger or principal.";
     KeyEnrolled = "key_enrolled", permanent, "The key was enrolled before; a key is enrolled once ever, so make a new one.";

@@ -8,7 +8,7 @@ use crate::world::script::code_of;
 use crate::world::{World, secret};
 
 /// Runs a script on a funded ledger, and replays the whole log in the end.
-fn lives(script: &str) {
+pub fn lives(script: &str) {
     let mut world = World::funded();
     world.run(script);
     world.finish();

@@ -78,6 +78,8 @@ const FRAME: Case = Case {
         dir1 register a1 id=7
         c1 enrol dir1 roles=director keys=revoked as=e1 ; c2 concur e1 ; wait 1h
         c1 revoke revoked as=r ; c2 concur r ; wait 1h
+        c1 enrol dir1 roles=director spares=waits as=e3 ; c2 concur e3 ; wait 1h
+        c1 enrol dir1 roles=director keys=past expires=2030-01-01T05:00:01Z as=e4 ; c2 concur e4 ; wait 3601s
         c1 enrol dir1 roles=director keys=early as=e2 ; c2 concur e2
         wait 1s
     ",
@@ -98,6 +100,8 @@ const FRAME: Case = Case {
         id      instruction_id_reused id=7
         key     key_not_yet_valid     key=early
         key     key_revoked           key=revoked
+        key     key_expired           key=past
+        key     key_spare             key=waits
         life    not_after_invalid     life=31d
         issued  expired               issued=-60d
         issued  issued_in_future      issued=61s
@@ -366,22 +370,52 @@ const OFFER: Case = Case {
 const ENROLMENT: Case = Case {
     begin: "staffed",
     before: "c1 set-roles dir2 auditor as=r ; c2 concur r",
-    line: "{who} enrol {principal} {roles} {keys} {proof}",
+    line: "{who} enrol {principal} {roles} {keys} {expires} {proof}",
     right: "
         who        c1
         principal  x
         roles      roles=payer
         keys       keys=x
+        expires
         proof
     ",
     faults: "
         who        role_missing        dir1
         roles      act_invalid         roles=preparer,payer
+        expires    act_invalid         expires=2030-01-01T02:00:00Z
         keys       act_invalid         keys=x,x
         proof      possession_invalid  by=y
         keys       key_enrolled        keys=dir1
         roles      custodians_fixed    roles=custodian
         principal  act_pending         dir2
+    ",
+};
+
+/// An activation, whose frame is the same but for the key that may sign it.
+const ACTIVATION: Case = Case {
+    begin: "staffed",
+    before: "
+        c1 enrol dir1 roles=director keys=past spares=late expires=2030-01-01T02:00:01Z as=e1 ; c2 concur e1 ; wait 3601s
+        c1 enrol dir1 roles=director spares=s as=e2 ; c2 concur e2 ; wait 1h
+        c1 enrol dir1 roles=director keys=second spares=early as=e3 ; c2 concur e3
+    ",
+    line: "dir1 activate {key} {replaces} {since} {life}",
+    right: "
+        key       key=s
+        replaces  replaces=dir1
+        since     since=1
+        life
+    ",
+    faults: "
+        key       key_not_signers    key=rec1
+        key       key_not_yet_valid  key=early
+        key       key_expired        key=late
+        life      not_after_invalid  life=31d
+        key       key_not_spare      key=dir1
+        replaces  act_invalid        replaces=dir2
+        replaces  act_invalid        replaces=s
+        replaces  act_invalid
+        since     act_invalid        since=9999
     ",
 };
 
@@ -450,6 +484,7 @@ fn the_earlier_code_wins() {
         FUND,
         OFFER,
         ENROLMENT,
+        ACTIVATION,
         REOPENING,
         CONCURRENCE,
     ];

@@ -47,6 +47,13 @@ key_not_yet_valid     | staffed | c1 enrol dir1 roles=director keys=new as=e ; c
 key_revoked           | staffed | c1 revoke dir1 as=r ; c2 concur r ; clock 1h ; dir1 register a9
 key_revoked           | staffed | c1 enrol dir1 roles=director keys=new as=e ; c2 concur e ; aud1 veto e ; clock 1h ; dir1 register a9 key=new
 key_revoked           | staffed | c1 enrol dir1 roles=director keys=new as=e ; c2 concur e ; aud1 veto e ; dir1 register a9 key=new
+key_revoked           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; aud1 veto e ; clock 1h ; dir1 activate key=s
+key_revoked           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; c1 revoke s as=r ; c2 concur r ; clock 1h ; dir1 activate key=s
+key_revoked           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=dir1 ; dir1 register a9
+key_expired           | staffed | c1 enrol dir1 roles=director keys=new expires=2030-01-01T02:00:01Z as=e ; c2 concur e ; clock 3601s ; dir1 register a9 key=new
+key_expired           | staffed | c1 enrol dir1 roles=director spares=s expires=2030-01-01T02:00:01Z as=e ; c2 concur e ; clock 3601s ; dir1 activate key=s
+key_spare             | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 register a9 key=s
+key_spare             | staffed | c1 enrol c3 roles=custodian spares=s as=e ; c2 concur e ; clock 1h ; c1 set-policy gap_s=5 as=p ; c3 concur p key=s
 not_after_invalid     | staffed | dir1 register a9 life=2592001s
 not_after_invalid     | staffed | dir1 register a9 life=-1s
 expired               | staffed | dir1 register a9 issued=-61s life=60s
@@ -83,7 +90,21 @@ proposal_closed       | staffed | aud1 veto enrolled-ag1
 proposal_closed       | staffed | c1 enrol x roles=payer keys=x as=e ; c2 veto e ; c2 concur e
 proposal_closed       | staffed | c1 enrol x roles=payer keys=x as=e life=1h ; clock 3601s ; c2 concur e
 already_concurred     | staffed | c1 enrol x roles=payer keys=x as=e ; c1 concur e
+key_not_spare         | staffed | dir1 activate
+key_not_spare         | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s ; dir1 activate key=s
+key_unknown           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=nobody
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=dir2
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=s
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s since=1
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=dir1 since=9999
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; c1 revoke dir1 as=r ; c2 concur r ; dir1 activate key=s replaces=dir1
+act_invalid           | staffed | c1 enrol dir1 roles=director spares=s as=e ; c2 concur e ; clock 1h ; dir1 activate key=s replaces=dir1 ; c1 revoke dir1
 act_invalid           | staffed | c1 enrol x roles=payer
+act_invalid           | staffed | c1 enrol x roles=payer spares=x
+act_invalid           | staffed | c1 enrol x roles=payer keys=x spares=
+act_invalid           | staffed | c1 enrol x roles=payer keys=x spares=x
+act_invalid           | staffed | c1 enrol x roles=payer keys=x expires=2030-01-01T02:00:00Z
+act_invalid           | staffed | c1 enrol x roles=payer keys=x expires=2030-01-01T02:00:01Z as=e ; clock 1s ; c2 concur e
 act_invalid           | staffed | c1 enrol x roles=preparer,payer keys=x
 act_invalid           | staffed | c1 enrol x roles=payer,payer keys=x
 act_invalid           | staffed | c1 enrol x roles=agency,payer keys=x
@@ -103,6 +124,8 @@ possession_invalid    | staffed | c1 enrol x roles=payer keys=x for=y
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x of=other
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x by=dir1
 possession_invalid    | staffed | c1 enrol x roles=payer keys=x type=application/vnd.safeconduct.veto.v1+json
+possession_invalid    | staffed | c1 enrol dir1 roles=director spares=s by=dir1
+key_enrolled          | staffed | c1 enrol dir1 roles=director spares=dir1
 key_enrolled          | staffed | c1 enrol x roles=payer keys=dir1
 key_enrolled          | staffed | c1 enrol x roles=payer keys=ledger/records
 key_enrolled          | staffed | c1 enrol x roles=payer keys=ledger/checkpoints

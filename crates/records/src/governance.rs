@@ -213,12 +213,18 @@ pub struct Proposal {
 pub enum Act {
     /// A new principal, or further keys for one that exists.
     Enrol {
+        /// From when on these keys, the spares too, are no longer valid; without it they do not expire.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
         /// One envelope of kind `key-possession` for each new key, signed by it.
         possessions: Vec<Envelope>,
         /// Whose keys they are.
         principal: PrincipalId,
         /// The principal's roles from then on, sorted.
         roles: Vec<Role>,
+        /// The same as `possessions` for each spare: a key that signs nothing before its own [`Activation`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spares: Option<Vec<Envelope>>,
     },
     /// A new policy.
     Policy {
@@ -251,6 +257,31 @@ pub enum Act {
         /// All of them from then on, sorted.
         roles: Vec<Role>,
     },
+}
+
+impl Act {
+    /// The possessions of the keys that it would enrol: the daily ones, then the spares.
+    pub fn new_keys(&self) -> impl Iterator<Item = &Envelope> {
+        let (daily, spares) = match self {
+            Act::Enrol { possessions, spares, .. } => (possessions.as_slice(), spares.as_deref()),
+            _ => (&[][..], None),
+        };
+        daily.iter().chain(spares.unwrap_or_default())
+    }
+}
+
+/// A spare's own word that it is needed. Signed by the spare, which from then on signs as any other key of its principal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Activation {
+    /// Why.
+    pub reason: Text,
+    /// Another key of the same principal, which ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<KeyId>,
+    /// Where somebody else may have had that key: what it signed from this position on must be reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Integer>,
 }
 
 /// A further custodian's approval of a proposal.

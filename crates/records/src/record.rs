@@ -148,6 +148,7 @@ kinds! {
         BankConfirmation(disbursements::BankConfirmation) = 41 "bank-confirmation",
         BankRejection(disbursements::BankRejection) = 42 "bank-rejection",
         BankReturn(disbursements::BankReturn) = 43 "bank-return",
+        Activation(governance::Activation) = 44 "activation",
     }
     others {
         Founding = 1 "founding",
@@ -421,7 +422,7 @@ mod tests {
              20 asset-registration, 21 fund-opening, 22 bank-opening, 23 restraint, 24 custody, 25 custody-interest, \
              26 forfeiture, 27 claim-payment, 28 windfall-income, 29 bank-fee, 30 countersignature, 31 reversal, \
              32 offer, 33 case-opening, 34 screening, 35 request, 36 approval, 37 rejection, 38 cancellation, \
-             39 delivery, 40 release, 41 bank-confirmation, 42 bank-rejection, 43 bank-return"
+             39 delivery, 40 release, 41 bank-confirmation, 42 bank-rejection, 43 bank-return, 44 activation"
         );
         assert!(Kind::ALL.iter().all(|kind| Kind::of_code(kind.code()) == Some(*kind)));
     }

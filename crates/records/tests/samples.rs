@@ -215,21 +215,24 @@ impl Draw {
         }
     }
 
+    fn possession(&mut self, name: &str) -> Envelope {
+        let key = self.key(name);
+        let possession = KeyPossession {
+            key: key.public().clone(),
+            ledger: self.digest("ledger"),
+            principal: self.id("pay1"),
+        };
+        Envelope::sign(&key, KeyPossession::PAYLOAD_TYPE, signing::canonical::encode(&possession))
+    }
+
     fn act(&mut self) -> Act {
         match self.number(5) {
             0 => Act::Enrol {
-                possessions: self.list(2, |draw, index| {
-                    let key = draw.key(["daily", "spare"][index % 2]);
-                    let possession = KeyPossession {
-                        key: key.public().clone(),
-                        ledger: draw.digest("ledger"),
-                        principal: draw.id("pay1"),
-                    };
-                    let payload = signing::canonical::encode(&possession);
-                    Envelope::sign(&key, KeyPossession::PAYLOAD_TYPE, payload)
-                }),
+                expires: self.flag(false).then(|| self.time("2031-01-01T00:00:00Z")),
+                possessions: self.list(2, |draw, index| draw.possession(["daily", "spare"][index % 2])),
                 principal: self.id("pay1"),
                 roles: self.roles(),
+                spares: self.flag(false).then(|| self.list(1, |draw, _| draw.possession("spare"))),
             },
             1 => Act::Policy { policy: self.policy() },
             2 => Act::Reopen {
@@ -370,6 +373,20 @@ impl Draw {
             checkpoint: cited.sign(&self.key("ledger/checkpoints")),
             continued: Basis { root: self.digest("root"), size: self.integer(42) },
             origin: self.id("ledger.example/2"),
+        };
+        let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
+        (Payload::Instruction(Box::new(header), Box::new(body)), key)
+    }
+
+    /// The proposal to enrol a key and a spare for a time, signed.
+    pub fn enrolment(&mut self) -> (Payload, SecretKey) {
+        let key = self.key("c1");
+        let act = Act::Enrol {
+            expires: Some(self.time("2031-01-01T00:00:00Z")),
+            possessions: vec![self.possession("daily")],
+            principal: self.id("pay1"),
+            roles: self.roles(),
+            spares: Some(vec![self.possession("spare")]),
         };
         let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
         (Payload::Instruction(Box::new(header), Box::new(body)), key)
@@ -521,6 +538,11 @@ impl Draw {
         match kind {
             Kind::Acceptance => Body::Acceptance(Acceptance {}),
             Kind::Proposal => Body::Proposal(Proposal { act: self.act() }),
+            Kind::Activation => Body::Activation(Activation {
+                reason: self.text("the machine was stolen"),
+                replaces: self.flag(true).then(|| self.key("app1").public().id()),
+                since: self.flag(true).then(|| self.integer(42)),
+            }),
             Kind::Concurrence => Body::Concurrence(Concurrence { proposal }),
             Kind::Veto => Body::Veto(Veto { proposal, reason: self.text("the key was not shown to us") }),
             Kind::Countersignature => {

@@ -65,6 +65,8 @@ enum Command {
     Join(setup::JoinArgs),
     /// Accept the founding (custodian)
     Accept,
+    /// Activate this home's spare key, and end the one that was lost or stolen
+    Activate(keys::ActivateArgs),
     /// Fetch, verify and keep the present checkpoint
     Checkpoint,
     /// Propose what takes a quorum (custodian)
@@ -156,6 +158,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Found(args) => setup::found(global, args),
         Command::Join(args) => setup::join_ledger(global, args),
         Command::Accept => setup::accept(global),
+        Command::Activate(args) => keys::activate(global, args),
         Command::Checkpoint => setup::checkpoint(global),
         Command::Propose(command) => command.run(global),
         Command::Proposals => custodians::proposals(global),

@@ -99,6 +99,8 @@ fn keys_that_do_not_count_approve_nothing() {
         ("gone", "key_revoked", "a key that is valid"),
         ("stopped", "key_revoked", "vetoed"),
         ("late", "key_not_yet_valid", "after the policy's delay"),
+        ("past", "key_expired", "have another key enrolled"),
+        ("waits", "key_spare", "its own activation"),
     ] {
         refuses(&world, who, approval(), code, says);
     }

@@ -22,6 +22,8 @@ fn a_key_counts_where_it_is_enrolled_valid_and_the_signers_own() {
         (Person::new("gone"), "key_revoked", "a key that is valid"),
         (Person::new("stopped"), "key_revoked", "vetoed"),
         (Person::new("late"), "key_not_yet_valid", "after the policy's delay"),
+        (Person::new("past"), "key_expired", "have another key enrolled"),
+        (Person::new("waits"), "key_spare", "its own activation"),
         (Person::new("boris"), "role_missing", "director"),
         (Person::with_key("robot", "the ledger's records"), "key_unknown", "have it enrolled"),
     ] {

@@ -139,9 +139,11 @@ fn a_key_is_enrolled_by_whoever_holds_it_once() {
         Envelope::sign(&Person::new(signer).key, KeyPossession::PAYLOAD_TYPE, payload)
     };
     let enrol = |possessions: Vec<Envelope>, roles: &[Role]| Act::Enrol {
+        expires: None,
         possessions,
         principal: id("eve"),
         roles: roles.to_vec(),
+        spares: None,
     };
     let own = possession("eve", "eve", world.ledger, "eve");
     let other = Digest::of("another ledger");

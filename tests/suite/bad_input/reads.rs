@@ -233,6 +233,8 @@ fn a_key_reads_where_it_is_enrolled_and_valid() {
         ("gone", "key_revoked", "a key that is valid"),
         ("stopped", "key_revoked", "vetoed"),
         ("late", "key_not_yet_valid", "after the policy's delay"),
+        ("past", "key_expired", "have another key enrolled"),
+        ("waits", "key_spare", "its own activation"),
         ("north", "role_missing", "approver or auditor"),
     ] {
         assert_refusal(&traceless(&world, || world.get(who, PATH)), code, says, None);

@@ -8,7 +8,8 @@ use signing::digest::Digest;
 use signing::keys::SecretKey;
 
 use super::ledger::{
-    Ledger, approved, as_it_stands, concurred, due, easier_policy, group, mallorys_key, replace_possession,
+    Ledger, again, approved, as_it_stands, concurred, due, easier_policy, group, mallorys_key,
+    replace_possession,
 };
 use crate::second::forgery::{Bundle, Draft, later, nth, set, set_at, without};
 
@@ -195,7 +196,7 @@ pub const FORGERIES: &[(&str, Forge)] = &[
         Log(|_, all| {
             group(all, 1);
             approved(all, "boris");
-            let second = approved(all, "boris's spare");
+            let second = approved(all, "boris's second");
             due(all, &second);
         }),
     ),
@@ -282,6 +283,36 @@ pub const FORGERIES: &[(&str, Forge)] = &[
         Log(|_, all| {
             group(all, 1);
             approved(all, "dora");
+        }),
+    ),
+    (
+        "a key used after its owner's spare ended it",
+        Log(|_, all| {
+            group(all, 1);
+            again(all, ("bank-fee", 0), "rolf's second", |_| {});
+        }),
+    ),
+    (
+        "a key used after it expired",
+        Log(|_, all| {
+            group(all, 1);
+            approved(all, "boris's old");
+        }),
+    ),
+    (
+        "a spare used without its activation",
+        Log(|_, all| {
+            group(all, 1);
+            approved(all, "boris's waiting");
+        }),
+    ),
+    (
+        "an activation forged by the ledger",
+        Log(|_, all| {
+            group(all, 1);
+            again(all, ("activation", 0), "the ledger's records", |payload| {
+                payload["signer"] = json!("boris")
+            });
         }),
     ),
     ("a group's time moved back", Log(|_, all| moved(all, 20, -3600))),

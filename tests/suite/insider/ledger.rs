@@ -28,7 +28,11 @@ impl Ledger {
     /// Writes it by real services.
     pub fn written() -> Ledger {
         let world = history::written();
-        world.decide(world.enrolment("boris", "boris's spare", &[Role::Approver]));
+        let roles = &[Role::Approver];
+        world.decide(world.enrolment_with("boris", "boris's old", "boris's old spare", 150, roles));
+        world.clock.advance(200);
+        let keys = ("boris's second", "boris's waiting");
+        world.decide(world.enrolment_with("boris", keys.0, keys.1, 30 * 24 * 3600, roles));
         world.clock.advance(200);
         let kept_back = world.sign("boris", world.approval("d6")).leaf();
         let wider = Policy { quorum_delay_s: Integer(100), skew_s: Integer(90), ..policy() };

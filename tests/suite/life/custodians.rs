@@ -1,7 +1,7 @@
 //! What custodians decide takes effect after policy's delay, unless somebody vetoes it.
 
 use records::Body;
-use records::governance::{Act, Band, Concurrence, Policy, Proposal, Role, Veto};
+use records::governance::{Act, Activation, Band, Concurrence, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
 use signing::digest::Digest;
 use tests::people::Person;
@@ -102,5 +102,53 @@ fn a_key_waits_and_can_be_vetoed_and_revoked() {
     // Her approval counts no more, and the payment cannot go out on it.
     let release = super::release(&world, "d1");
     world.refuse("paul", release, "approvals_void");
+    prove(&world);
+}
+
+#[test]
+fn a_spare_activates_itself_at_once_and_a_key_expires() {
+    let world = World::with_policy(delayed());
+    furnish(&world, "20000.00");
+    request(&world, world.request("d1", "c1", "grant", "5000.00"));
+    let act = world.enrolment_with("bella", "bella", "bella's spare", 2 * DELAY_S, &[Role::Approver]);
+    let Act::Enrol { expires: Some(expires), .. } = act else { panic!("{act:?}") };
+    decided(&world, act);
+    let (daily, spare) = (Person::new("bella"), Person::with_key("bella", "bella's spare"));
+    let sends = |body: Body| {
+        let record = world.sign_with(&spare, body, |_| {});
+        world.post(&[record.envelope().clone()], "each")
+    };
+    let ids = [&daily, &spare].map(|person| person.key.public().id());
+    let activation = |replaces| Body::Activation(Activation { reason: id("stolen"), replaces, since: None });
+    let key_of = |index: usize| {
+        let listed = world.get("ada", "/v1/principals").json;
+        let items = listed["items"].as_array().unwrap().clone();
+        let bella = items.into_iter().find(|item| item["principal"] == "bella").unwrap();
+        let keys = bella["keys"].as_array().unwrap().clone();
+        keys.into_iter().find(|key| key["key"] == ids[index].to_string()).unwrap()
+    };
+    assert_eq!(sends(activation(None)).code(), "key_not_yet_valid");
+    pass(&world, DELAY_S + 1);
+    assert_eq!(sends(world.approval("d1")).code(), "key_spare");
+    let waiting = key_of(1);
+    assert_eq!((&waiting["spare"], &waiting["expires"]), (&"waiting".into(), &expires.to_string().into()));
+    assert!(waiting.get("activated_at").is_none() && key_of(0).get("spare").is_none());
+
+    // Whoever has the daily key approves; the spare ends that, and nobody else takes part.
+    world.ok("bella", world.approval("d1"));
+    assert_eq!(stage(&world, "d1"), "due");
+    world.accept(&sends(activation(Some(ids[0]))));
+    assert_eq!(sends(activation(None)).code(), "key_not_spare");
+    let [ended, activated] = [0, 1].map(key_of);
+    assert_eq!(
+        (&activated["spare"], &activated["replaced"]),
+        (&"activated".into(), &ids[0].to_string().into())
+    );
+    assert_eq!(activated["activated_at"], ended["until"]);
+    world.refuse("paul", super::release(&world, "d1"), "approvals_void");
+    assert_eq!(world.get("bella", "/v1/checkpoint").code(), "key_revoked");
+
+    pass(&world, DELAY_S + 1);
+    assert_eq!(sends(world.approval("d1")).code(), "key_expired");
     prove(&world);
 }

@@ -10,7 +10,7 @@ use records::assets::{
     Reversal, ReversalSubject, Share, WindfallIncome,
 };
 use records::disbursements::{BankRejection, BankReturn, Cancellation, Delivery, Request};
-use records::governance::{Act, Policy, Proposal, Publication, Role, Veto};
+use records::governance::{Act, Activation, Policy, Proposal, Publication, Role, Veto};
 use records::scalar::Integer;
 use records::witnessing::{Statement, Witness, Witnessing};
 use signing::digest::Digest;
@@ -26,6 +26,8 @@ pub fn keys() -> HashMap<String, SecretKey> {
         "karl",
         "kira",
         "rolf",
+        "rolf's second",
+        "rolf's spare",
         "dora's second",
         "the ledger's records",
     ]);
@@ -85,6 +87,7 @@ pub fn written() -> World {
     payments(&world);
     changes(&world);
     lapses(&world);
+    spares(&world);
     world
 }
 
@@ -233,4 +236,19 @@ fn lapses(world: &World) {
     world.clock.advance(700);
     wait_for("the lapses", || stage(world, "d7") == "lapsed" && stage(world, "d8") == "lapsed");
     request(world, world.request("d9", "c1", "grant", "5000.00"));
+}
+
+/// A key for a time, and its spare, which is activated in its place and signs.
+fn spares(world: &World) {
+    let seeds = ("rolf's second", "rolf's spare");
+    world.decide(world.enrolment_with("rolf", seeds.0, seeds.1, 30 * 24 * 3600, &[Role::Reconciler]));
+    world.clock.advance(200);
+    let replaces = Some(key(seeds.0).public().id());
+    let since = Some(Integer(world.basis().size.0 - 10));
+    let spare = Person::with_key("rolf", seeds.1);
+    let activation = Activation { reason: id("the machine was stolen"), replaces, since };
+    for body in [Body::Activation(activation), fee(world, "3.00")] {
+        let record = world.sign_with(&spare, body, |_| {});
+        world.accept(&world.post(&[record.envelope().clone()], "each"));
+    }
 }

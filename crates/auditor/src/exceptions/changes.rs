@@ -66,6 +66,10 @@ pub(super) struct Changes {
 impl Changes {
     pub fn see(&mut self, act: &Act<'_>) {
         match act.body {
+            Body::Activation(_) => {
+                let what = format!("a spare key of {} was activated", act.signer);
+                self.recent.push(Change::new(act, Concerned::Person(act.signer.clone()), what));
+            }
             Body::BankOpening(body) => {
                 let what = format!("bank account {} was opened", body.bank);
                 self.recent.push(Change::new(act, Concerned::Bank(body.bank.clone()), what));

@@ -265,7 +265,11 @@ impl Index {
             }
             Payload::Group(_) => self.groups.push(position),
             Payload::Instruction(header, body) => {
-                signer = Some(self.principal(&header.signer));
+                let owner = self.principal(&header.signer);
+                signer = Some(owner);
+                if matches!(**body, Body::Activation(_)) {
+                    self.act(position, Some(owner));
+                }
                 needs.push(header.basis.size.0);
                 self.take_body(position, body, &mut needs);
             }
@@ -311,9 +315,9 @@ impl Index {
 
     fn propose(&mut self, position: u64, act: &Act, needs: &mut Vec<u64>) {
         let about = match act {
-            Act::Enrol { possessions, principal, .. } => {
+            Act::Enrol { principal, .. } => {
                 let owner = self.principal(principal);
-                for envelope in possessions {
+                for envelope in act.new_keys() {
                     self.owners.insert(envelope.key_id, owner);
                 }
                 Some(owner)
@@ -332,6 +336,10 @@ impl Index {
                 None
             }
         };
+        self.act(position, about);
+    }
+
+    fn act(&mut self, position: u64, about: Option<usize>) {
         self.act_of.insert(position, self.acts.len());
         self.acts.push(ActOf { about, records: vec![position] });
     }

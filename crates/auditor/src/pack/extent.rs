@@ -41,9 +41,13 @@ pub(super) enum Part {
 /// Every kind has to be thought about: what it holds, and who may see that.
 pub(super) fn part(kind: Kind) -> Part {
     match kind {
-        Kind::Founding | Kind::Group | Kind::Acceptance | Kind::Proposal | Kind::Concurrence | Kind::Veto => {
-            Part::Frame
-        }
+        Kind::Founding
+        | Kind::Group
+        | Kind::Acceptance
+        | Kind::Activation
+        | Kind::Proposal
+        | Kind::Concurrence
+        | Kind::Veto => Part::Frame,
         Kind::Offer => Part::Offer,
         // The case's reference, the agency's own, and a commitment to the person.
         Kind::CaseOpening | Kind::Screening => Part::Case,
@@ -153,6 +157,7 @@ impl Extent {
         let held = |fund: &FundId| self.funds.contains(fund);
         match body {
             Body::Acceptance(_)
+            | Body::Activation(_)
             | Body::Proposal(_)
             | Body::Concurrence(_)
             | Body::Veto(_)
@@ -221,6 +226,7 @@ pub(super) fn cites(payload: &Payload) -> (Option<Digest>, Vec<Digest>) {
         Body::Cancellation(body) => (Some(body.request), vec![]),
         Body::Release(body) => (Some(body.request), vec![]),
         Body::Acceptance(_)
+        | Body::Activation(_)
         | Body::Proposal(_)
         | Body::AssetRegistration(_)
         | Body::FundOpening(_)

@@ -292,6 +292,7 @@ impl Web {
             | Kind::Pad
             | Kind::JournalEntry
             | Kind::Acceptance
+            | Kind::Activation
             | Kind::Proposal
             | Kind::Concurrence
             | Kind::Veto

@@ -11,6 +11,7 @@ mod reopened;
 mod reported;
 mod reviewed;
 mod sampled;
+mod spares;
 mod staff;
 mod story;
 mod tampered;

@@ -24,7 +24,8 @@ impl Person {
         let possession =
             KeyPossession { key: self.key.public().clone(), ledger, principal: self.principal.clone() };
         let envelope = Envelope::sign(&self.key, KeyPossession::PAYLOAD_TYPE, canonical::encode(&possession));
-        Act::Enrol { possessions: vec![envelope], principal: self.principal.clone(), roles: roles.to_vec() }
+        let (principal, roles) = (self.principal.clone(), roles.to_vec());
+        Act::Enrol { expires: None, possessions: vec![envelope], principal, roles, spares: None }
     }
 }
 

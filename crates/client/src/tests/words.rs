@@ -2,10 +2,12 @@
 
 use records::assets::{Forfeiture, Share};
 use records::disbursements::{Approval, Channel, Effect, Release};
-use records::governance::{Act, Proposal, Role};
+use records::governance::{Act, Activation, KeyPossession, Proposal, Role};
 use records::scalar::{Evidence, Integer};
 use records::{Body, cases::OfferVersion};
 use signing::digest::Digest;
+use signing::dsse::Envelope;
+use signing::keys::SecretKey;
 
 use super::fake::{banks, charter, policy};
 use crate::describe::{charter as charter_words, describe, policy_words, summarise};
@@ -121,4 +123,34 @@ fn many_are_summed_up() {
     bodies.extend(banks(2));
     assert!(summarise(&bodies).contains("2 x bank-opening"));
     assert_eq!(summarise(&banks(1)), "1 x bank-opening");
+}
+
+/// What a custodian is told before he concurs, and the owner before she activates.
+#[test]
+fn an_enrolment_and_an_activation_say_which_keys_and_until_when() {
+    let keys: Vec<SecretKey> = (1..3u8).map(|seed| SecretKey::from_seed([seed; 32])).collect();
+    let possession = |key: &SecretKey| Envelope::sign(key, KeyPossession::PAYLOAD_TYPE, b"{}".to_vec());
+    let enrolment = |expires: Option<&str>| {
+        let act = Act::Enrol {
+            expires: expires.map(|time| time.parse().unwrap()),
+            possessions: vec![possession(&keys[0])],
+            principal: "anna".parse().unwrap(),
+            roles: vec![Role::Preparer],
+            spares: Some(vec![possession(&keys[1])]),
+        };
+        describe(&Body::Proposal(Proposal { act })).details
+    };
+    let [daily, spare] = [0, 1].map(|index| keys[index].public().id().to_string());
+    let said = |label: &str, value: &str| (label.to_owned(), value.to_owned());
+    let both = [said("key", &daily), said("spare key, which activates itself", &spare)];
+    let expires = "2031-01-01T00:00:00Z";
+    assert_eq!(enrolment(Some(expires)), [&both[..], &[said("keys expire", expires)]].concat());
+    assert_eq!(enrolment(None), [&both[..], &[said("keys expire", "never")]].concat());
+
+    let replaces = Some(keys[0].public().id());
+    let activation = Activation { reason: "stolen".parse().unwrap(), replaces, since: Some(Integer(7)) };
+    let words = describe(&Body::Activation(activation));
+    assert_eq!(words.headline, format!("Activate this home's spare key, and end key {daily} at once"));
+    let review = said("to be reviewed", "all that it signed from position 7 on");
+    assert_eq!(words.details, [said("reason", "stolen"), review]);
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
-use programme::entity::{KeyState, PolicyState, PrincipalState, ProposalState, ProposalStatus};
+use programme::entity::{KeyState, PolicyState, PrincipalState, ProposalState, ProposalStatus, Spare};
 use programme::{Code, Key};
 use records::governance::{Act, Policy, Role};
 use records::scalar::Integer;
@@ -128,13 +128,38 @@ pub(super) struct PrincipalView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PrincipalKey)]
 struct KeyView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Time>)]
+    activated_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Time>)]
+    expires: Option<Timestamp>,
     #[schema(value_type = Time)]
     from: Timestamp,
     #[schema(value_type = Hash)]
     key: KeyId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Hash>)]
+    replaced: Option<KeyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(waiting|activated)$")]
+    spare: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Time>)]
     until: Option<Timestamp>,
+}
+
+impl KeyView {
+    fn of(key: KeyId, state: &KeyState) -> KeyView {
+        let KeyState { from, expires, spare, until, .. } = *state;
+        let (spare, activated_at, replaced) = match spare {
+            None => (None, None, None),
+            Some(Spare::Waiting) => (Some("waiting"), None, None),
+            Some(Spare::Activated { at, replaced, .. }) => (Some("activated"), Some(at), replaced),
+        };
+        let until = until.map(|end| end.at);
+        KeyView { activated_at, expires, from, key, replaced, spare, until }
+    }
 }
 
 pub(super) async fn principals(
@@ -152,9 +177,8 @@ pub(super) async fn principals(
     let mut keys = BTreeMap::<PrincipalId, Vec<KeyView>>::new();
     for (key, state) in lists::keys_of(&snapshot, &names).await? {
         // A key whose enrolment was vetoed was never one of the principal's.
-        if let KeyState { principal, from, until, vetoed: false, .. } = state {
-            let until = until.map(|(_, until)| until);
-            keys.entry(principal).or_default().push(KeyView { from, key, until });
+        if !state.vetoed {
+            keys.entry(state.principal.clone()).or_default().push(KeyView::of(key, &state));
         }
     }
     let now = app.now();

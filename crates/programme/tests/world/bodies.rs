@@ -116,6 +116,11 @@ fn governance(world: &World, verb: &str, words: &mut Words<'_>) -> Option<Body> 
     let reason = id("as agreed");
     let act = match verb {
         "accept" => return Some(Body::Acceptance(Acceptance {})),
+        "activate" => {
+            let replaces = words.take("replaces").map(|name| secret(name).public().id());
+            let since = words.take("since").map(integer);
+            return Some(Body::Activation(Activation { reason, replaces, since }));
+        }
         "concur" => return Some(Body::Concurrence(Concurrence { proposal: world.digest(words.next()) })),
         "veto" => return Some(Body::Veto(Veto { proposal: world.digest(words.next()), reason })),
         "enrol" => enrolment(world, words),
@@ -137,7 +142,7 @@ fn governance(world: &World, verb: &str, words: &mut Words<'_>) -> Option<Body> 
     Some(Body::Proposal(Proposal { act }))
 }
 
-/// `enrol who roles=a,b keys=k1,k2`; `for=` names another principal in the proofs of possession, `of=` another ledger,
+/// `enrol who roles=a,b keys=k1,k2 spares=k3 expires=2030-01-02T00:00:00Z`; `for=` names another principal in the proofs of possession, `of=` another ledger,
 /// `by=` signs them with another key, `type=` gives them another type.
 fn enrolment(world: &World, words: &mut Words<'_>) -> Act {
     let principal = words.next();
@@ -153,7 +158,9 @@ fn enrolment(world: &World, words: &mut Words<'_>) -> Act {
         Envelope::sign(&secret(by.unwrap_or(name)), payload_type, payload)
     };
     let possessions = split(words.take("keys").unwrap_or("")).map(possession).collect();
-    Act::Enrol { possessions, principal: id(principal), roles }
+    let spares = words.take("spares").map(|names| split(names).map(possession).collect());
+    let expires = words.take("expires").map(id);
+    Act::Enrol { expires, possessions, principal: id(principal), roles, spares }
 }
 
 /// `reopen origin` continues the log as it is, and cites a head that is longer; `left=forged|first` continues another one, and

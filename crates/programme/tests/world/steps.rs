@@ -97,13 +97,14 @@ impl Step {
             81..=120 => self.request(world),
             _ => self.disbursement(world),
         };
-        line + self.frame()
+        let frame = if line.contains(" key=") { "" } else { self.frame() };
+        line + frame
     }
 
     fn governance(&self) -> String {
         let custodian = self.who(&["c1", "c2", "c3"]);
         let label = self.one(0, &["p1", "p2"]);
-        match self.pick[1] % 16 {
+        match self.pick[1] % 20 {
             0 => format!("{custodian} set-policy gap_s={} as={label}", self.amount),
             1 => format!("{custodian} set-policy bands=100000.00/1/0,10000000.00/2/1 as={label}"),
             2 => format!("{custodian} set-policy bank_report_persons=2 receipt_persons=2 as={label}"),
@@ -113,6 +114,18 @@ impl Step {
             6 => format!("{custodian} enrol pay1 roles=payer keys=pay1/{} as={label}", self.pick[2] % 2),
             7 => format!("c1 set-policy channels=manual as={label}"),
             8 => format!("{} veto {label}", self.who(&["aud1", "c3"])),
+            9 => {
+                let expires = self.one(2, &["", " expires=2030-01-06T00:00:00Z"]);
+                format!(
+                    "{custodian} enrol app1 roles=approver spares=app1/{}{expires} as={label}",
+                    self.pick[0] % 2
+                )
+            }
+            10 | 11 => {
+                let replaces = self.one(2, &["", " replaces=app1", " replaces=dir1", " replaces=app1/1"]);
+                format!("app1 activate key=app1/{}{replaces}", self.pick[0] % 2)
+            }
+            12 => format!("app1 approve d0 key=app1/{}", self.pick[0] % 2),
             _ => format!("{custodian} concur {label}"),
         }
     }

@@ -9,6 +9,7 @@ use client::describe::act as act_words;
 use client::membership::read_possession;
 use client::reads::Proposal as Listed;
 use ledger::id::PrincipalId;
+use ledger::time::Timestamp;
 use records::Body;
 use records::governance::{Act, Concurrence, Policy, Proposal, Role, Veto};
 use records::scalar::{Integer, Text};
@@ -31,16 +32,21 @@ pub enum ProposeCommand {
         #[arg(
             long = "possession",
             value_name = "FILE",
-            required_unless_present = "file",
-            conflicts_with = "file",
+            required_unless_present_any = ["file", "spares"],
             requires = "roles"
         )]
         possessions: Vec<PathBuf>,
+        /// The key-possession file of a spare, which signs nothing before it activates itself; once for each
+        #[arg(long = "spare", value_name = "FILE", requires = "roles")]
+        spares: Vec<PathBuf>,
         /// All roles of the principal from then on
         #[arg(long, value_name = "ROLE,...", value_delimiter = ',')]
         roles: Vec<Role>,
-        /// Several principals at once: JSON, [{"possessions": ["FILE"], "roles": ["ROLE"]}]
-        #[arg(long, value_name = "FILE", conflicts_with = "roles")]
+        /// From when on the keys, the spares too, are no longer valid, as 2027-06-30T00:00:00Z; else never
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Timestamp>,
+        /// Several principals at once: JSON, [{"possessions": ["FILE"], "roles": ["ROLE"], "spares"?, "expires"?}]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["possessions", "spares", "roles", "expires"])]
         file: Option<PathBuf>,
     },
     /// A new policy
@@ -97,8 +103,11 @@ pub struct VetoArgs {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Enrolment {
+    expires: Option<Timestamp>,
     possessions: Vec<PathBuf>,
     roles: Vec<Role>,
+    #[serde(default)]
+    spares: Vec<PathBuf>,
 }
 
 impl ProposeCommand {
@@ -106,8 +115,9 @@ impl ProposeCommand {
     pub fn run(self, global: &Global) -> Result<ExitCode> {
         let client = global.client()?;
         let acts = match self {
-            ProposeCommand::Enrol { possessions, roles, file: None } => {
-                vec![enrol(&client, Path::new(""), Enrolment { possessions, roles })?]
+            ProposeCommand::Enrol { possessions, spares, roles, expires, file: None } => {
+                let enrolment = Enrolment { expires, possessions, roles, spares };
+                vec![enrol(&client, Path::new(""), enrolment)?]
             }
             ProposeCommand::Enrol { file: Some(file), .. } => {
                 let folder = file.parent().unwrap_or(Path::new("")).to_owned();
@@ -142,9 +152,10 @@ fn sorted(mut roles: Vec<Role>) -> Vec<Role> {
 
 /// An enrolment from key-possession files, each checked before it is proposed.
 fn enrol(client: &Client, folder: &Path, enrolment: Enrolment) -> Result<Act> {
+    let Enrolment { expires, possessions, roles, spares } = enrolment;
     let mut principal: Option<PrincipalId> = None;
-    let mut possessions = Vec::new();
-    for file in &enrolment.possessions {
+    let mut keys = Vec::new();
+    for file in possessions.iter().chain(&spares) {
         let path = folder.join(file);
         let envelope: Envelope = input::json_file(&path)?;
         let possession =
@@ -163,11 +174,13 @@ fn enrol(client: &Client, folder: &Path, enrolment: Enrolment) -> Result<Act> {
             )));
         }
         principal = Some(possession.principal);
-        possessions.push(envelope);
+        keys.push(envelope);
     }
     let principal =
         principal.ok_or_else(|| Error::new("an enrolment needs at least one key-possession file"))?;
-    Ok(Act::Enrol { possessions, principal, roles: sorted(enrolment.roles) })
+    let spares = keys.split_off(possessions.len());
+    let spares = (!spares.is_empty()).then_some(spares);
+    Ok(Act::Enrol { expires, possessions: keys, principal, roles: sorted(roles), spares })
 }
 
 /// Lists the custodians' proposals.

@@ -3,19 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use client::home::{IDENTITY, KEY, KEY_URI};
 use client::membership::possession;
 use client::{Home, Identity, Ledger};
 use ledger::id::PrincipalId;
-use records::governance::FoundingCustodian;
+use records::Body;
+use records::governance::{Activation, FoundingCustodian};
+use records::scalar::{Integer, Text};
 use serde_json::json;
 use signing::digest::Digest;
-use signing::keys::SecretKey;
+use signing::keys::{KeyId, SecretKey};
 use signing::token::Signer;
 
 use crate::context::Global;
 use crate::error::Result;
+use crate::send::{Manner, send};
 use crate::tokens::{self, Making};
 use crate::{input, ui};
 
@@ -48,6 +51,31 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+}
+
+/// `safeconduct activate`
+#[derive(Debug, Args)]
+pub struct ActivateArgs {
+    /// Why
+    #[arg(long)]
+    reason: Text,
+    /// Another key of yours, which ends at once
+    #[arg(long, value_name = "ID")]
+    replaces: Option<KeyId>,
+    /// Where somebody else may have had that key: auditors review what it signed from this position of the log on
+    #[arg(long, value_name = "POSITION", requires = "replaces")]
+    since: Option<Integer>,
+}
+
+/// Activates the home's spare key, by its own signature.
+pub fn activate(global: &Global, args: ActivateArgs) -> Result<ExitCode> {
+    let client = global.client()?;
+    let ActivateArgs { reason, replaces, since } = args;
+    let body = Body::Activation(Activation { reason, replaces, since });
+    let next = |_: &[Digest]| {
+        "this key signs from now on; tell the custodians, who see it too, and enrol another spare".to_owned()
+    };
+    send(global, &client, vec![body.into()], Manner::then(&next))
 }
 
 impl KeyCommand {

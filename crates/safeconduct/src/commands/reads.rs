@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use client::describe::policy_words;
-use client::reads::{AccountBalance, CurrentPolicy, Fund, Principal};
+use client::reads::{AccountBalance, CurrentPolicy, Fund, Principal, PrincipalKey};
 use ledger::id::FundId;
 use records::governance::Role;
 use serde_json::Value;
@@ -79,17 +79,33 @@ pub fn policy(global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A key, and what became of it.
+fn key_line(key: &PrincipalKey) -> String {
+    let mut line = format!("{} from {}", key.key, key.from);
+    if let Some(until) = key.until {
+        line += &format!(" until {until}");
+    }
+    if let Some(expires) = key.expires {
+        line += &format!(", expires {expires}");
+    }
+    if key.spare.as_deref() == Some("waiting") {
+        line += ", a spare that waits";
+    }
+    if let Some(at) = key.activated_at {
+        line += &format!(", a spare that was activated {at}");
+    }
+    if let Some(replaced) = key.replaced {
+        line += &format!(" and replaced {replaced}");
+    }
+    line
+}
+
 /// Prints the principals with their roles and keys.
 pub fn principals(global: &Global) -> Result<ExitCode> {
     let items = global.client()?.list("/v1/principals")?;
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let names = |roles: &[Role]| roles.iter().map(|role| role.name()).collect::<Vec<_>>().join(", ");
     let row = |one: &Principal| {
-        let keys = one.keys.iter().map(|key| {
-            let until = key.get("until").map_or(String::new(), |until| format!(" until {}", word(until)));
-            format!("{} from {}{until}", word(&key["key"]), word(&key["from"]))
-        });
-        let keys: Vec<String> = keys.collect();
+        let keys: Vec<String> = one.keys.iter().map(key_line).collect();
         let pending = one.pending_roles.as_deref().map_or(String::new(), names);
         vec![one.principal.to_string(), names(&one.roles), pending, keys.join("\n")]
     };

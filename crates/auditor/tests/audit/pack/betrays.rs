@@ -73,9 +73,11 @@ fn readable(bytes: &[u8]) -> String {
         let record = Record::parse(line.envelope.clone()).unwrap();
         if let Payload::Instruction(_, body) = record.payload()
             && let Body::Proposal(proposal) = &**body
-            && let records::governance::Act::Enrol { possessions, .. } = &proposal.act
         {
-            possessions.iter().for_each(|one| readable += &String::from_utf8(one.payload.clone()).unwrap());
+            proposal
+                .act
+                .new_keys()
+                .for_each(|one| readable += &String::from_utf8(one.payload.clone()).unwrap());
         }
     }
     readable
