@@ -1,5 +1,5 @@
-//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind and one of the acts to reopen a log and
-//! to revoke a key that was stolen, and the digests of each.
+//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind, one of the acts to reopen a log, to do so with
+//! new keys and to revoke a key that was stolen, one of a group that carries a new key, and the digests of each.
 //!
 //! They change only with the format. `UPDATE_VECTORS=1 cargo test -p records` writes them again.
 
@@ -29,8 +29,12 @@ pub fn golden(name: &str, made: &str) -> String {
 /// What each vector is made of.
 fn made() -> impl Iterator<Item = (&'static str, Payload, SecretKey)> {
     let plain = Kind::ALL.iter().map(|kind| (kind.name(), Draw::Plain.payload(*kind)));
-    let all = plain
-        .chain([("proposal-reopen", Draw::Plain.reopening()), ("proposal-revoke", Draw::Plain.compromise())]);
+    let all = plain.chain([
+        ("group-rekey", Draw::Plain.rekeyed_group()),
+        ("proposal-rekey", Draw::Plain.rekeying()),
+        ("proposal-reopen", Draw::Plain.reopening()),
+        ("proposal-revoke", Draw::Plain.compromise()),
+    ]);
     all.map(|(name, (payload, key))| (name, payload, key))
 }
 
