@@ -119,6 +119,7 @@ pub fn record(bytes: &[u8]) {
 pub fn checkpoint(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let Ok(parsed) = Checkpoint::parse_and_verify(text, ORIGIN, key().public()) else { return };
+    assert_eq!(Checkpoint::parse_unverified(text).as_ref(), Ok(&parsed));
     let ours = parsed.sign(&key());
     let (body, line) = ours.split_once("\n\n").expect("a note has a blank line");
     let (shown, lines) = text.split_once("\n\n").expect("a note has a blank line");
@@ -367,11 +368,13 @@ pub fn seeds(target: &str) -> BTreeMap<String, Vec<u8>> {
         }
         "record" => Kind::ALL
             .iter()
-            .map(|kind| {
-                let path = root().join(format!("tests/vectors/records/{}.json", kind.name()));
+            .map(|kind| kind.name())
+            .chain(["group-rekey", "proposal-rekey"])
+            .map(|name| {
+                let path = root().join(format!("tests/vectors/records/{name}.json"));
                 let record = Record::parse_leaf(&fs::read(path).expect("a vector")).expect("a record");
-                let line = format!("{}\n", kind.payload_type()).into_bytes();
-                (kind.name().to_owned(), [line, record.payload().encode()].concat())
+                let line = format!("{}\n", record.kind().payload_type()).into_bytes();
+                (name.to_owned(), [line, record.payload().encode()].concat())
             })
             .collect(),
         "register" => {

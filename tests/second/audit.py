@@ -15,16 +15,13 @@ class Flaw(Exception):
     """What is wrong: a code, and why."""
 
 def demand(condition, code, reason=""):
-    if not condition:
-        raise Flaw(code, reason)
+    if not condition: raise Flaw(code, reason)
 
 def guard(*pairs):  # of a condition and a code
-    for condition, code in zip(pairs[::2], pairs[1::2], strict=True):
-        demand(condition, code)
+    for condition, code in zip(pairs[::2], pairs[1::2], strict=True): demand(condition, code)
 
 def expect(condition, reason):
-    if not condition:
-        raise ValueError(reason)
+    if not condition: raise ValueError(reason)
 
 def encode(value):  # canonical JSON of objects, arrays and strings, where every name is ASCII
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8")
@@ -32,8 +29,7 @@ def encode(value):  # canonical JSON of objects, arrays and strings, where every
 def parse(data, form, invalid, uncanonical):
     """What JSON of a closed form means; encoded again it shows white space, order, escapes and a name twice."""
     try:
-        value = json.loads(data.decode("utf-8"))
-        meant, encoded = form(value), encode(value)
+        meant, encoded = form(value := json.loads(data.decode("utf-8"))), encode(value)
     except (ValueError, RecursionError) as error:
         raise Flaw(invalid, str(error)) from None
     demand(encoded == data, uncanonical)
@@ -100,18 +96,14 @@ def amount(text, currency, sign=""):
     expect((minor != 0 or text[0] != "-") and abs(minor) <= most_minor(currency), "minus zero, or too large")
     return Money(minor, currency)
 
-def most_minor(currency):
-    return min(10 ** (15 + MINOR_UNITS[currency]) - 1, MAX_INTEGER)
-
 def time(value):
     pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")(value)
     return (datetime.datetime.fromisoformat(value[:-1]) - EPOCH) // datetime.timedelta(seconds=1)
 
-def day(value):
-    return datetime.date.fromisoformat(pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}")(value)).isoformat()
-
-def day_of(seconds):
-    return (EPOCH + datetime.timedelta(seconds=seconds)).date().isoformat()
+def day(value): return datetime.date.fromisoformat(pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}")(value)).isoformat()
+def day_of(seconds): return (EPOCH + datetime.timedelta(seconds=seconds)).date().isoformat()
+def check_day(s, value): demand(value <= day_of(s.now + 31 * 86400), "value_date_invalid", value)
+def most_minor(currency): return min(10 ** (15 + MINOR_UNITS[currency]) - 1, MAX_INTEGER)
 
 def text(value):  # a text. What is NFC depends on the version of Unicode; Python 3.11 has 14
     expect(isinstance(value, str) and 1 <= len(value) <= 500, "no text of 1 to 500 characters")
@@ -182,7 +174,8 @@ set-policy = policy:policy
 revoke = key:digest reason:text since?:integer
 set-roles = principal:id roles:role*
 basis = root:digest size:integer
-reopen = checkpoint:note continued:basis origin:token
+ledgers-keys = checkpoint_key:key record_key:key
+reopen = checkpoint:note continued:basis keys?:ledgers-keys origin:token
 act ? enrol:enrol policy:set-policy reopen:reopen revoke:revoke roles:set-roles
 effect = amount:money benefit:id channel:channel disbursement:id expires:time fund:id most:money offer:offer-version \
 policy:integer preparer:id request:digest
@@ -194,8 +187,7 @@ fund-opening = asset:id currency:currency fund:id kind:=fiduciary|spendable
 bank-opening = bank:id currency:currency
 restraint = amount:money fund:id instrument:evidence
 custody custody-interest bank-fee = amount:money bank:id evidence:evidence fund:id value_date:day
-forfeiture = bank:id claims:part* costs:part* fund:id gross:money instrument:evidence to_bank:id to_fund:id \
-value_date:day
+forfeiture = bank:id claims:part* costs:part* fund:id gross:money instrument:evidence to_bank:id to_fund:id value_date:day
 claim-payment = amount:money bank:id body:id evidence:evidence fund:id kind:=claimant|cost|other-body value_date:day
 windfall-income = bank:id evidence:evidence fund:id own:money retained:money shares:part* shares_fund:id value_date:day
 countersignature = report:digest
@@ -216,14 +208,13 @@ custodian = key:key principal:id
 charter = checkpoint_key:key currencies:currency* custodians:custodian* origin:token policy:policy quorum:integer \
 record_key:key
 founding = body:charter id:uuid issued_at:time key:digest signer:id
-group = epoch:token first:integer ledger:digest recorded_at:time root:digest rules:integer
+group = epoch:token first:integer ledger:digest record_key?:key recorded_at:time root:digest rules:integer
 entry = authority:digest* benefit?:id case_commitment?:digest disbursement?:id effective:day id:entry-id ledger:digest \
 lines:line* reverses?:entry-id
 lapse = disbursement:id expired:time ledger:digest request:digest
 pad = ledger:digest position:integer public_from:time
 key-possession = key:key ledger:digest principal:id
-header = balances:integer balances_at:integer checkpoint:note format:=safeconduct-bundle[.]v1 ledger:digest \
-records:integer
+header = balances:integer balances_at:integer checkpoint:note format:=safeconduct-bundle[.]v1 ledger:digest records:integer
 balance = account:account amount:any currency:currency fund:id held:any
 """
 for definition in SCHEMA.strip().split("\n"):
@@ -250,17 +241,13 @@ def is_signature(key, message, signature):  # without cofactor: R is compared as
     if not is_point(key) or not is_strict(signature[:32]) or int.from_bytes(signature[32:], "little") >= ORDER:
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+        return Ed25519PublicKey.from_public_bytes(key).verify(signature, message) is None
     except InvalidSignature:
         return False
-    return True
 
 # --- records ---
 Record = namedtuple("Record", "kind says payload keyid signature message digest leaf")
 OURS = re.compile(r"application/vnd\.safeconduct\.([a-z-]+)\.v1\+json")
-
-def sha256(*parts):
-    return hashlib.sha256(b"".join(parts)).digest()
 
 def parse_envelope(value):
     payload, kind, signatures = FORMS["dsse"](value)
@@ -268,8 +255,8 @@ def parse_envelope(value):
     demand(len(signatures[0].sig) == 64, "envelope_signature_length")
     return kind, payload, *signatures[0]
 
-def pre_authentication(kind, payload):
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+def sha256(*parts): return hashlib.sha256(b"".join(parts)).digest()
+def pre_authentication(kind, payload): return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
 
 @lru_cache(65536)
 def parse_record(leaf):
@@ -296,11 +283,10 @@ def grown(peaks, leaf):  # the roots of the full subtrees from the left, with th
 
 def root_of(peaks):
     *lefts, (_, node) = peaks
-    for _, left in reversed(lefts):
-        node = sha256(b"\1", left, node)
+    for _, left in reversed(lefts): node = sha256(b"\1", left, node)
     return node
 
-def signed_head(note, charter):  # origin, size and root of a checkpoint that the log's key signed
+def head_of(note):  # origin, size and root of a checkpoint; what is signed; the signatures, each with its key's name
     found = re.fullmatch("(([^\\s+]+)\n(0|[1-9][0-9]*)\n(.+)\n)\n((?:\u2014 [^\\s+]+ \\S+\n)+)", note)
     demand(found and not re.search("[\0-\t\v-\x1f\x7f]", note) and len(note.encode()) <= 65536, "checkpoint_malformed")
     signed, origin, size, root, lines = found.groups()
@@ -311,27 +297,40 @@ def signed_head(note, charter):  # origin, size and root of a checkpoint that th
         raise Flaw("checkpoint_malformed", str(error)) from None
     is_sized = len(root) == 32 and len(size) <= 20 and int(size) < 2**64
     demand(is_sized and all(len(blob) > 4 for _, blob in signatures), "checkpoint_malformed")
-    key, name = charter.checkpoint_key.raw, origin.encode() + b"\n\x01"
-    own = [blob[4:] for of, blob in signatures if (of, blob[:4]) == (origin, sha256(name, key)[:4])]
-    is_signed = all(len(each) == 64 and is_signature(key, signed.encode(), each) for each in own)
+    return (origin, int(size), root), signed.encode(), signatures
+
+def signed_head(note, key):  # origin, size and root of a checkpoint that this key of the log's signed
+    head, signed, signatures = head_of(note)
+    own = signatures_by(signatures, head[0], key, b"\n\1")
+    is_signed = all(len(each) == 64 and is_signature(key.raw, signed, each) for each in own)
     guard(own, "checkpoint_unsigned", is_signed, "checkpoint_signature")
-    return origin, int(size), root
+    return head
+
+def signatures_by(signatures, name, key, kind):
+    return [blob[4:] for of, blob in signatures if (of, blob[:4]) == (name, sha256(name.encode(), kind, key.raw)[:4])]
+
+def is_cosigned(note, witnessing):  # by as many witnesses as policy demands
+    (_, signed, signatures), says = head_of(note), []
+    for each in witnessing.witnesses:
+        own = signatures_by(signatures, each.name, each.key, b"\n\4")
+        for time, signature in ((int.from_bytes(blob[:8]), blob[8:]) for blob in own):
+            text = b"cosignature/v1\ntime %d\n%s" % (time, signed)
+            is_good = len(signature) == 64 and time <= MAX_INTEGER and is_signature(each.key.raw, text, signature)
+            demand(is_good, "act_invalid", "a cosignature")
+        says += [each.statement] * bool(own)
+    return len(says) >= witnessing.threshold and says.count("replayed") >= witnessing.replays
 
 # --- the books ---
 Line = namedtuple("Line", "action fund account minor hold", defaults=(None,))
 dr, cr, hold_on, post_hold, void_hold = (partial(Line, action) for action in ACTIONS.split("|"))
-Balance = namedtuple("Balance", "amount held", defaults=(0, 0))
+def move(fund, source, target, minor): return [dr(fund, source, minor), cr(fund, target, minor)]
+Balance, Keys = namedtuple("Balance", "amount held", defaults=(0, 0)), namedtuple("Keys", "checkpoint_key record_key")
 
-class Books:
-    """Balances by fund and account on its normal side, their sums by fund and account's code, and the open holds."""
-    def __init__(self):
-        self.balances, self.totals, self.holds = defaultdict(Balance), defaultdict(int), {}
+class Books:  # balances by fund and account on its normal side, their sums by fund and account's code, and the open holds
+    def __init__(self): self.balances, self.totals, self.holds = defaultdict(Balance), defaultdict(int), {}
 
-    def amount(self, fund, name):
-        return self.balances[fund, name].amount
-
-    def free(self, fund, name):
-        return self.amount(fund, name) - self.balances[fund, name].held
+    def amount(self, fund, name): return self.balances[fund, name].amount
+    def free(self, fund, name): return self.amount(fund, name) - self.balances[fund, name].held
 
     def take(self, lines, funds):
         planes = defaultdict(int)
@@ -358,8 +357,7 @@ class Books:
             self.prove(fund, funds[fund].kind)
 
     def prove(self, fund, kind):
-        def sums(*codes):
-            return sum(self.totals[fund, code] for code in codes)
+        def sums(*codes): return sum(self.totals[fund, code] for code in codes)
         unspent = sums("7200", "7210", "7300") - sums("7900")
         earned = sums("3100", *map(str, range(4101, 4109))) - sums(*map(str, range(5101, 5111)))
         proofs = {
@@ -367,11 +365,7 @@ class Books:
             "P3": sums("1100", "1300") - sums("2600") == unspent + sums("7400"), "P4": earned == unspent + sums("1200")}
         if kind == "fiduciary":
             proofs = {"custody": sums("1150") == sums("2300", "2100")}
-        for name, holds in proofs.items():
-            demand(holds, "proof_differs", f"{name} of {fund}")
-
-def move(fund, source, target, minor):
-    return [dr(fund, source, minor), cr(fund, target, minor)]
+        for name, holds in proofs.items(): demand(holds, "proof_differs", f"{name} of {fund}")
 
 class State:
     def __init__(self, founding):
@@ -379,21 +373,19 @@ class State:
         self.books, self.groups, self.policies = Books(), {}, [(self.now, self.charter.policy)]
         self.custodians, self.accepted = {each.principal for each in self.charter.custodians}, {founding.says.signer}
         self.keys, self.roles = {}, {each: [(self.now, {"custodian"})] for each in self.custodians}
-        for each in self.charter.custodians:
-            self.enrol(each.key, each.principal, self.now)
+        for each in self.charter.custodians: self.enrol(each.key, each.principal, self.now)
         self.ids, self.proposals, self.reports, self.facts, self.owed, self.is_open = {}, {}, {}, {}, None, False
         self.assets, self.funds, self.banks, self.offers, self.cases = set(), {}, {}, {}, {}
         self.agency_refs, self.disbursements, self.obligations, self.origins = set(), {}, set(), [self.charter.origin]
+        self.ours, self.carried = [Keys(self.charter.checkpoint_key, self.charter.record_key)], None
 
     def enrol(self, key, principal, start, expires=NEVER, is_spare=False, is_vetoed=False):
         found = self.keys[key.id] = SimpleNamespace(principal=principal, start=start, expires=expires, until=NEVER)
         found.is_spare, found.is_vetoed = is_spare, is_vetoed
 
-    def version(self):
-        return sum(start <= self.now for start, _ in self.policies)
-
-    def policy(self):
-        return self.policies[self.version() - 1][1]
+    def our_ids(self): return {key.id for keys in self.ours for key in keys}
+    def version(self): return sum(start <= self.now for start, _ in self.policies)
+    def policy(self): return self.policies[self.version() - 1][1]
 
     def holds(self, principal, *roles):
         held = [each for start, each in self.roles.get(principal, []) if start <= self.now]
@@ -401,8 +393,7 @@ class State:
 
     def fault(self, keyid):  # why a key is not valid now, or None
         key, is_ended = self.keys[keyid], self.keys[keyid].is_vetoed or self.keys[keyid].until <= self.now
-        if self.now < key.start and not key.is_vetoed:
-            return "key_not_yet_valid"
+        if self.now < key.start and not key.is_vetoed: return "key_not_yet_valid"
         is_over = key.expires <= self.now
         return "key_revoked" if is_ended else "key_expired" if is_over else "key_spare" if key.is_spare else None
 
@@ -416,9 +407,7 @@ Entry = namedtuple("Entry", "lines about authority effective reverses", defaults
 def get(known, name, code):
     demand(name in known, code, str(name))
     return known[name]
-
-def is_sorted(values):
-    return values == sorted(set(values))
+def is_sorted(values): return values == sorted(set(values))
 
 # --- the rules: guards in the order of docs/errors.md, then what changes, then the entry ---
 def check_frame(s, r):
@@ -445,9 +434,9 @@ def check_founding(charter, record):
     demand(is_sorted(principals) and len(keys) == len(set(keys)), "founding_invalid", "custodians, or a key twice")
     demand(charter.currencies and is_sorted(charter.currencies), "founding_invalid", "currencies")
     demand(2 <= charter.quorum <= len(principals) < 2 * charter.quorum, "founding_invalid", "quorum")
-    check_policy(charter.policy, charter, "founding_invalid")
+    check_policy(charter.policy, charter, "founding_invalid", {charter.record_key.id, charter.checkpoint_key.id})
 
-def check_policy(policy, charter, code):
+def check_policy(policy, charter, code, ours):
     demand(is_sorted([(each.up_to.currency, each.up_to.minor) for each in policy.bands]), code, "bands are not sorted")
     for each in policy.bands:
         is_band = each.up_to.currency in charter.currencies and each.up_to.minor > 0
@@ -458,7 +447,7 @@ def check_policy(policy, charter, code):
     demand(not (plan := policy.publication) or 60 <= plan.every_s <= 3660 * 86400 and 2 <= plan.multiple <= 4096, code)
     if found := policy.witnessing:
         names, keys, says = ([getattr(each, of) for each in found.witnesses] for of in ("name", "key", "statement"))
-        is_good = is_sorted(names) and len({*keys} - {charter.record_key, charter.checkpoint_key}) == len(names)
+        is_good = is_sorted(names) and len({each.id for each in keys} - ours) == len(names)
         demand(is_good and len(keys) >= found.threshold > 0 and found.replays <= says.count("replayed"), code, "witnesses")
 
 def acceptance(s, r, b):
@@ -468,8 +457,16 @@ def acceptance(s, r, b):
 def check_reopening(s, act, count):  # by so many custodians, all at the beginning of the group after what is left
     left = s.size == act.continued.size + count and s.groups.get(act.continued.size, (None,))[0]
     demand(left == act.continued.root and act.origin not in s.origins, "act_invalid", "not alone, or an old origin")
+    demand(s.carried == (act.keys and act.keys.record_key), "act_invalid", "the group carries another key")
+    demanded = act.keys and s.policy().witnessing
+    if act.keys:
+        watching = [each.witnessing.witnesses for _, each in s.policies[s.version() - 1 :] if each.witnessing]
+        taken = {*s.our_ids(), *s.keys, *(each.key.id for witnesses in watching for each in witnesses)}
+        new = {key.id for key, now in zip(act.keys, s.ours[-1]) if key != now}
+        demand(new and not new & taken and len({*act.keys}) == 2, "act_invalid", "the keys")
     try:
-        origin, size, root = signed_head(act.checkpoint, s.charter)
+        origin, size, root = signed_head(act.checkpoint, s.ours[-1].checkpoint_key)
+        demand(not demanded or is_cosigned(act.checkpoint, demanded), "act_invalid", "not cosigned")
     except Flaw as flaw:
         raise Flaw("act_invalid", str(flaw)) from None
     is_known = act.continued.size < size <= MAX_INTEGER or s.groups.get(size, (None,))[0] == root.hex()
@@ -495,7 +492,7 @@ def new_keys(act):  # what the possessions of new keys say, how many are no spar
 
 def check_act(s, name, act, count):  # when it is proposed, and again when it is decided
     if name == "policy":
-        check_policy(act.policy, s.charter, "act_invalid")
+        check_policy(act.policy, s.charter, "act_invalid", s.our_ids())
         demand(s.policies[-1][0] <= s.now, "act_pending")
     elif name == "reopen":
         check_reopening(s, act, count)
@@ -508,7 +505,7 @@ def check_act(s, name, act, count):  # when it is proposed, and again when it is
         demand(s.now + s.policy().quorum_delay_s < expires, "act_invalid", "expired")
         demand(is_known and len(keys) == len(says), "act_invalid", "no such principal, or a key twice")
         demand({each[1:] for each in says} <= {(s.ledger, act.principal)}, "possession_invalid", "for another")
-        demand(not {s.charter.record_key.id, s.charter.checkpoint_key.id, *s.keys} & keys, "key_enrolled")
+        demand(not {*s.our_ids(), *s.keys} & keys, "key_enrolled")
         demand(("custodian" in act.roles) == (act.principal in s.custodians), "custodians_fixed")
         demand(all(start <= s.now for start, _ in s.roles.get(act.principal, [])), "act_pending")
 
@@ -517,6 +514,7 @@ def perform_act(s, name, act, start):  # puts it into effect at a time, or undoe
         s.policies = s.policies[:-1] if start is None else s.policies + [(start, act.policy)]
     elif name == "reopen":
         s.origins.append(act.origin)
+        s.ours.append(Keys(*(act.keys or s.ours[-1])))
     elif name == "revoke":
         s.keys[act.key].until = NEVER if start is None else start
     else:
@@ -546,8 +544,7 @@ def veto(s, r, b):
     found = get(s.proposals, b.proposal, "proposal_unknown")
     demand(not found.is_vetoed and (found.effective is None or s.now < found.effective), "proposal_closed")
     found.is_vetoed = True
-    if found.effective is not None:
-        perform_act(s, *found.act, None)
+    if found.effective is not None: perform_act(s, *found.act, None)
 
 def asset_registration(s, r, b):
     demand(b.asset not in s.assets, "asset_exists")
@@ -599,9 +596,6 @@ def asset_of(s, b, spendable, fiduciary, banks, positive, others=()):
     of, to = fund_of(s, b, fiduciary, "fiduciary"), fund_of(s, b, spendable, "spendable")
     guard(of.asset == to.asset, "fund_wrong_kind", of.currency == to.currency, "currency_mismatch")
     return fund_of(s, b, spendable, "spendable", banks, positive, others).asset
-
-def check_day(s, value):
-    demand(value <= day_of(s.now + 31 * 86400), "value_date_invalid", value)
 
 def receipt(s, fund, bank, minor):
     back = min(minor, s.books.amount(fund, f"2600/{bank}"))
@@ -686,10 +680,8 @@ def countersignature(s, r, b):
 def gather(s, r, reported, persons):  # the entry of a report, if these persons are enough; until then it waits
     kind, b, policy = reported.kind, reported.says.body, s.policy()
     d, lines = bank_lines(s, kind, b, persons) if kind in OF_BANK else (None, RECEIPTS[kind](s, b))
-    is_of_bank = kind in OF_BANK or kind == "bank-fee"
-    s.reports[reported.digest] = (reported, persons)
-    if len(persons) < (policy.bank_report_persons if is_of_bank else policy.receipt_persons):
-        return None
+    is_of_bank, s.reports[reported.digest] = kind in OF_BANK or kind == "bank-fee", (reported, persons)
+    if len(persons) < (policy.bank_report_persons if is_of_bank else policy.receipt_persons): return None
     del s.reports[reported.digest]
     lines = [each for each in lines if each.minor]
     if d:
@@ -753,8 +745,7 @@ def approval(s, r, b):
     earlier = [each for each in counting(s, d) if each.policy == s.version()]
     demand(all(each.signer != signer for each in earlier), "already_approved")
     d.approvals = earlier + [Approval(signer, r.keyid, s.version(), r.digest)]
-    if not are_enough(s, d.approvals, band_of(s, d.body.amount)):
-        return None
+    if not are_enough(s, d.approvals, band_of(s, d.body.amount)): return None
     lines = [post_hold(fund, M, minor, d.hold)] + move(fund, M, "7400" if d.is_cash else "7300", minor)
     if d.is_cash:
         d.payable, d.due = f"2100/disbursement/{d.body.disbursement}", minor
@@ -796,15 +787,13 @@ def delivery(s, r, b):
     return Entry(lines, d, [d.request], b.delivered)
 
 def release(s, r, b):
-    currency = get(s.banks, b.bank, "bank_unknown")
-    d = find(s, b, "due", b.request)
+    currency, d = get(s.banks, b.bank, "bank_unknown"), find(s, b, "due", b.request)
     demand(currency == d.body.amount.currency, "currency_mismatch")
     band = band_of(s, d.body.amount)
     demand(r.says.signer not in {d.preparer, *(each.signer for each in d.approvals)}, "same_person")
     overdrawn = s.books.amount(d.body.fund, f"2600/{b.bank}")
     guard(are_enough(s, counting(s, d), band), "approvals_void", not overdrawn, "bank_overdrawn")
-    d.bank, d.payer, d.holds = b.bank, r.says.signer, d.holds + 1
-    d.hold = f"{b.disbursement}.{d.holds}"
+    d.bank, d.payer, d.holds, d.hold = b.bank, r.says.signer, d.holds + 1, f"{b.disbursement}.{d.holds + 1}"
     lines = move(d.body.fund, d.payable, f"2200/bank/{d.bank}", d.due)
     lines += [hold_on(d.body.fund, f"1100/{d.bank}", d.due, d.hold)]
     step(d, "released", r, lines)
@@ -859,17 +848,18 @@ def entry_payload(s, cause, entry):  # the bytes of the entry that the record wi
     return encode(value)
 
 # --- replay ---
-class Replay:
-    """The log so far: each record is taken at the next position, or refuted there."""
+class Replay:  # the log so far: each record is taken at the next position, or refuted there
     def __init__(self, ledger):
         self.ledger, self.size, self.peaks, self.state, self.carried, self.expected = ledger, 0, [], None, {}, None
+        self.act = None  # in a group that carries a key: the proposal, or "" before it, until the quorum is there
 
     def opened(self, leaf):
         record = parse_record(leaf)
+        keys = [getattr(record.says, "record_key", None)]  # a group's
         if self.state is None and record.kind == "founding":
             charter = record.says.body
             keys = [charter.record_key, charter.checkpoint_key, *(each.key for each in charter.custodians)]
-            self.carried = {key.id: key.raw for key in keys}
+        self.carried |= {key.id: key.raw for key in keys if key}
         key = get(self.carried, record.keyid, "key_unknown")
         demand(is_signature(key, record.message, record.signature), "bad_signature")
         return record
@@ -881,7 +871,7 @@ class Replay:
             self.state = State(record)
         elif self.expected is not None:
             demand(record.kind == "entry", "entry_missing")
-            demand(record.keyid == self.state.charter.record_key.id, "not_the_ledgers_key")
+            demand(record.keyid == self.state.ours[-1].record_key.id, "not_the_ledgers_key")
             demand(record.payload == self.expected, "entry_altered", f"it should be {self.expected.decode()}")
             self.expected = None
         else:
@@ -890,16 +880,23 @@ class Replay:
 
     def follow(self, record):
         s, says, self.state.size = self.state, record.says, self.size
+        if self.act is not None:
+            act = says.body.act[1] if record.kind == "proposal" else None
+            is_it = self.act == "" and (given := getattr(act, "keys", None)) and given.record_key == s.carried
+            demand(is_it or record.kind == "concurrence" and says.body.proposal == self.act, "rekey_incomplete")
+            self.act = self.act or record.digest
         guard(s.is_open or record.kind in ("group", "pad"), "outside_group", record.kind != "founding", "ledger_founded")
         demand(record.kind != "entry", "entry_unexpected")
         if record.kind in RULES:
             check_frame(s, record)
             entry = RULES[record.kind](s, record, says.body)
             s.ids[says.signer, says.id] = (says.not_after, record.digest)
+            self.act = None if self.act and s.proposals[self.act].effective is not None else self.act
             if record.kind == "proposal" and says.body.act[0] == "enrol":
                 self.carried |= {each.key.id: each.key.raw for each in new_keys(says.body.act[1])[0]}
         else:
-            demand(record.keyid == s.charter.record_key.id, "not_the_ledgers_key")
+            key = getattr(says, "record_key", None) or s.ours[-1].record_key
+            demand(record.keyid == key.id, "not_the_ledgers_key")
             entry = {"group": self.begin_group, "lapse": lapse, "pad": pad}[record.kind](s, says)
         if entry:
             s.books.take(entry.lines, s.funds)
@@ -910,13 +907,13 @@ class Replay:
         guard(group.first == self.size, "group_position", group.ledger == self.ledger, "group_ledger")
         guard(group.root == root_of(self.peaks).hex(), "group_root", group.recorded_at >= s.now, "group_time")
         demand(group.rules == 1, "group_rules")
-        last, s.now, s.is_open = s.now, group.recorded_at, True
-        s.groups[group.first] = (group.root, s.now)
+        last, s.now, s.is_open, s.carried = s.now, group.recorded_at, True, group.record_key
+        s.groups[group.first], self.act = (group.root, s.now), "" if s.carried else None
         if (plan := s.policy().publication) and last // plan.every_s < s.now // plan.every_s < END // plan.every_s:
             s.owed = plan.multiple, (s.now // plan.every_s + 1) * plan.every_s
 
     def end_group(self, s):
-        guard(self.expected is None, "cut_off", s.owed is None, "pad_missing")
+        guard(self.expected is None, "cut_off", self.act is None, "rekey_incomplete", s.owed is None, "pad_missing")
         for name, d in s.disbursements.items():
             demand(not is_over(s, d, s.policy().lapse_grace_s), "lapse_missing", name)
 
@@ -961,12 +958,16 @@ def audit(stream, ledger, place):
         replay.take(record)
         if position == 0:
             place |= {"line": 1, "position": None}
-            origin, size, root = signed_head(header.checkpoint, replay.state.charter)
+            origin, size, root = head_of(header.checkpoint)[0]
+            if origin == replay.state.charter.origin:
+                signed_head(header.checkpoint, replay.state.charter.checkpoint_key)
             demand(size == header.records, "checkpoint_size")
     place |= {"line": None, "position": header.records}
     replay.end_group(replay.state)
     place |= {"line": 1, "position": None}
-    guard(origin == replay.state.origins[-1], "checkpoint_origin", root_of(replay.peaks) == root, "checkpoint_root")
+    demand(origin == replay.state.origins[-1], "checkpoint_origin")
+    signed_head(header.checkpoint, replay.state.ours[-1].checkpoint_key)
+    demand(root_of(replay.peaks) == root, "checkpoint_root")
     if header.balances_at == header.records:
         compare(claimed, replay.state, place)
     place["line"] = header.balances + header.records + 2
@@ -996,5 +997,4 @@ def main():
         print(json.dumps({"verdict": each}) if arguments.json else ", ".join([each["outcome"].upper(), *words]))
     return max(["verified", "refuted", "failed"].index(each["outcome"]) for each in found)
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__": sys.exit(main())

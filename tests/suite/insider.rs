@@ -77,6 +77,11 @@ a record of another ledger                             |                    | ca
 a group of another ledger                              |                    | group last          | group_ledger
 an instruction kept back until after a change of policy |                   | approval last       | policy_changed
 an instruction kept back until it ran out              |                    | approval last       | expired
+new keys that nobody gave the ledger                   | the ledger's next records | group last   | rekey_incomplete
+new keys by one custodian                              | karl, the ledger's next records | end    | rekey_incomplete
+new keys, and another in the group                     | karl, kira, mallory | proposal last      | rekey_incomplete
+new keys, citing a head that nobody cosigned           | karl, kira, the ledger's next records | proposal last | act_invalid
+a group by the old key after new ones                  | karl, kira, the ledger's next records | group last | not_the_ledgers_key
 ";
 
 /// The rest, each with the test that does it with a real service, its database or its files.

@@ -30,6 +30,7 @@ mod pipeline;
 mod published;
 mod readme;
 mod recovery;
+mod rekey;
 mod second;
 mod shutdown;
 mod simulation;

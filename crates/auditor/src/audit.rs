@@ -11,7 +11,7 @@ use std::thread;
 
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{CharterState, Entity, Reopening};
+use programme::entity::{CharterState, Entity, PolicyState, Reopening};
 use programme::replay::{Reason, Replay};
 use records::bundle::Header;
 use records::scalar::Integer;
@@ -29,7 +29,7 @@ use crate::kept_state::KeptState;
 use crate::keys;
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::observe::{Observer, Replayed};
-use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, Reopened, Report, Verdict};
+use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, NewKeys, Reopened, Report, Verdict};
 use crate::review::Signed;
 use crate::stop::{Place, Stop, code_of_checkpoint, expect_line, stop_of};
 use crate::tally::{Tally, first_difference};
@@ -116,6 +116,7 @@ fn check_bundle<R: BufRead>(
     };
     let claims = read_claims(lines, header.balances.0)?;
     let mut audit = Audit {
+        checkpoint: None,
         claims: Some(claims),
         found,
         frontier: Frontier::new(),
@@ -179,6 +180,8 @@ fn check_part(header: &Header, kept: u64) -> Result<(), Stop> {
 
 /// The fold over the records.
 struct Audit<'a, 'p> {
+    /// What the header's says, whoever signed it.
+    checkpoint: Option<CheckedCheckpoint>,
     /// Until they are compared.
     claims: Option<Claims>,
     found: &'a mut Found,
@@ -323,21 +326,24 @@ impl Audit<'_, '_> {
         }
     }
 
-    /// The founding record, which is the ledger's since its digest is the ledger's id, says whose checkpoint it must be.
-    /// Its origin is that of the log's end.
+    /// The founding record, which is the ledger's since its digest is the ledger's id, says whose checkpoint it must be, if it is
+    /// under an origin that the log has so far. Its origin is that of the log's end.
     fn check_checkpoint(&mut self) -> Result<(), Stop> {
-        let Some(CharterState { charter, .. }) = self.replay.state().get(&Key::Charter) else {
+        let Some(charter) = self.replay.state().get::<CharterState>(&Key::Charter) else {
             return Err(Place::HEADER.wrong("checkpoint_malformed", "no record says whose it must be"));
         };
-        self.kept.open(&charter.checkpoint_key);
         self.kept.recall(self.replay.state(), self.replay.time());
         self.kept.pass(&self.frontier, self.replay.state(), self.replay.time());
         if !self.is_signed {
             return Ok(());
         }
         let text = &self.header.checkpoint;
-        let checkpoint = Checkpoint::parse_and_verify_any(text, &charter.checkpoint_key)
-            .map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
+        let read = Checkpoint::parse_unverified(text).and_then(|checkpoint| {
+            let is_known = charter.checkpoint_key_of(&checkpoint.origin).is_some();
+            Ok((if is_known { charter.read_note(text)? } else { checkpoint }, is_known))
+        });
+        let (checkpoint, is_verified) =
+            read.map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
         if checkpoint.size != self.header.records.0 {
             let reason = format!(
                 "the checkpoint covers {} records, and the bundle has {}",
@@ -346,24 +352,44 @@ impl Audit<'_, '_> {
             return Err(Place::HEADER.wrong("checkpoint_size", reason));
         }
         let Checkpoint { origin, root, size } = checkpoint;
-        self.found.checked.checkpoint = Some(CheckedCheckpoint { origin, root, size });
-        self.found.checked.signatures.checkpoints += 1;
+        self.checkpoint = Some(CheckedCheckpoint { origin, root, size });
+        if is_verified {
+            self.found.checked.checkpoint = self.checkpoint.clone();
+            self.found.checked.signatures.checkpoints = 1;
+        }
         Ok(())
     }
 
     fn finish<R: BufRead>(self, lines: &mut Lines<R>) -> Result<Option<KeptState>, Stop> {
         let Audit {
-            claims, found, frontier, header, is_signed, kept, observer, replay, signed, tally, ..
+            checkpoint,
+            claims,
+            found,
+            frontier,
+            header,
+            is_signed,
+            kept,
+            observer,
+            replay,
+            signed,
+            tally,
+            ..
         } = self;
         let Found { checked, judged, .. } = found;
         let (ledger, time) = (header.ledger, replay.time());
         let state = replay.finish().map_err(|refuted| stop_of(refuted, None))?;
         let charter = state.get::<CharterState>(&Key::Charter);
         if is_signed {
-            let known = checked.checkpoint.as_ref();
+            let known = checkpoint.as_ref();
             if known.map(|known| known.origin.as_str()) != charter.map(|charter| charter.origin().as_str()) {
                 let reason = CheckpointError::Origin.to_string();
                 return Err(Place::HEADER.wrong(code_of_checkpoint(CheckpointError::Origin), reason));
+            }
+            if let Some(charter) = charter.filter(|_| checked.signatures.checkpoints == 0) {
+                let read = charter.read_note(&header.checkpoint);
+                read.map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
+                checked.checkpoint = checkpoint.clone();
+                checked.signatures.checkpoints = 1;
             }
             if let Some(root) = known.map(|known| known.root).filter(|root| *root != frontier.root()) {
                 let (real, size) = (frontier.root(), frontier.size());
@@ -384,6 +410,8 @@ impl Audit<'_, '_> {
         checked.activated = keys::activated(&state);
         checked.expiring = time.map_or(vec![], |now| keys::expiring(&state, now));
         checked.to_review = signed.to_review(&state, header.first());
+        let policy = state.get::<PolicyState>(&Key::Policy).zip(time).map(|(policy, time)| policy.at(time));
+        checked.witnessing = policy.and_then(|known| known.policy.witnessing.clone());
         if claims.is_some() {
             compare_claims(checked, claims, &state, header.records.0)?;
         }
@@ -423,6 +451,7 @@ fn counted(checked: &Checked) -> Checked {
         expiring: vec![],
         funds: vec![],
         reopened: vec![],
+        witnessing: None,
         ..checked.clone()
     }
 }
@@ -439,6 +468,10 @@ fn reopened(reopening: &Reopening) -> Reopened {
     Reopened {
         cited: head(&reopening.cited),
         continued: head(&reopening.continued),
+        keys: reopening.keys.as_ref().map(|keys| NewKeys {
+            checkpoint_key: keys.checkpoint_key.id(),
+            record_key: keys.record_key.id(),
+        }),
         origin: reopening.origin.to_string(),
         proposal: reopening.proposal,
     }

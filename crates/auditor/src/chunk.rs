@@ -2,8 +2,8 @@
 //! cores.
 //!
 //! A key's id is the hash of the key, so a key needs no other proof than that an earlier record carries it: the founding
-//! record the custodians' and the ledger's own, a proposal those that it would enrol. A chunk therefore goes through
-//! three steps: parse all in parallel, collect keys in order, verify all in parallel. Whether a key may do what a record
+//! record the custodians' and the ledger's own, a proposal those that it would enrol, a group the ledger's new one. A chunk
+//! therefore goes through three steps: parse all in parallel, collect keys in order, verify all in parallel. Whether a key may do what a record
 //! says is for the rules.
 //!
 //! A chunk is small enough to stay near the processor, and a few of its signatures are verified together. Most are by few
@@ -126,7 +126,9 @@ impl Keys {
         let mut keys = Keys::default();
         for (_, entity) in state.entities() {
             match entity {
-                Entity::Charter(known) => founding_keys(&known.charter).for_each(|key| keys.add(key)),
+                Entity::Charter(known) => {
+                    founding_keys(&known.charter).chain(known.record_keys()).for_each(|key| keys.add(key));
+                }
                 Entity::Proposal(known) => enrolled_keys(&known.act).iter().for_each(|key| keys.add(key)),
                 _ => {}
             }
@@ -181,10 +183,10 @@ impl Item {
 
     fn collect_keys(&mut self, keys: &mut Keys) {
         let Step::Parsed(record, carried) = &self.step else { return };
-        let is_founding = matches!(record.payload(), Payload::Founding(_));
+        let signs_itself = matches!(record.payload(), Payload::Founding(_) | Payload::Group(_));
         let signed = record.envelope().key_id;
-        // The founding record is the only one that may be signed by a key that it carries itself.
-        if is_founding {
+        // Only these may be signed by a key that they carry themselves.
+        if signs_itself {
             carried.iter().for_each(|key| keys.add(key));
         }
         let is_known = keys.count(&signed);
@@ -243,7 +245,8 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
             Body::Proposal(proposal) => enrolled_keys(&proposal.act),
             _ => vec![],
         },
-        Payload::Group(_) | Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => vec![],
+        Payload::Group(group) => group.record_key.iter().cloned().collect(),
+        Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => vec![],
     }
 }
 

@@ -13,7 +13,6 @@ use records::scalar::Token;
 use records::witnessing::{Cosigned, Statement, Witnessing};
 use serde::Serialize;
 use signing::digest::Digest;
-use signing::keys::PublicKey;
 use translog::checkpoint::Checkpoint;
 use translog::tree::Frontier;
 
@@ -123,7 +122,6 @@ impl fmt::Display for KeptHead {
 #[derive(Default)]
 pub(crate) struct Kept {
     notes: Vec<String>,
-    heads: Vec<Result<(Checkpoint, String), String>>,
     /// What the log has at each size that a kept head has.
     passed: BTreeMap<u64, Option<Passed>>,
 }
@@ -139,19 +137,11 @@ struct Passed {
 }
 
 impl Kept {
+    /// By whom they had to be signed, the end of the log says.
     pub fn new(notes: Vec<String>) -> Kept {
-        Kept { notes, ..Kept::default() }
-    }
-
-    /// The founding record says who signs checkpoints.
-    pub fn open(&mut self, key: &PublicKey) {
-        for note in self.notes.drain(..) {
-            let head = Checkpoint::parse_and_verify_any(&note, key).map_err(|error| error.to_string());
-            if let Ok(head) = &head {
-                self.passed.insert(head.size, None);
-            }
-            self.heads.push(head.map(|head| (head, note)));
-        }
+        let heads = notes.iter().filter_map(|note| Checkpoint::parse_unverified(note).ok());
+        let passed = heads.map(|head| (head.size, None)).collect();
+        Kept { notes, passed }
     }
 
     /// The log begins before what is read of it: the roots that its groups have named so far, and the witnesses of now.
@@ -171,12 +161,13 @@ impl Kept {
 
     /// How a log of this size stands to each of them.
     pub fn judge(self, charter: &CharterState, size: u64) -> Vec<KeptHead> {
-        let Kept { heads, passed, .. } = self;
-        let judged = heads.into_iter().map(|head| match head {
-            Err(reason) => {
+        let Kept { notes, passed } = self;
+        let judged = notes.into_iter().map(|note| match charter.read_note(&note) {
+            Err(error) => {
+                let reason = error.to_string();
                 KeptHead { head: None, cosigned: vec![], standing: Standing::Contradicts { reason } }
             }
-            Ok((Checkpoint { origin, root, size: covered }, note)) => {
+            Ok(Checkpoint { origin, root, size: covered }) => {
                 let here = passed.get(&covered).and_then(Option::as_ref);
                 let real = here.map(|here| here.root);
                 let mut standing = standing(charter, size, &origin, covered, root, real);

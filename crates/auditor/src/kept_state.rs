@@ -29,7 +29,6 @@ use records::scalar::Integer;
 use serde::{Deserialize, Serialize};
 use signing::canonical;
 use signing::digest::{Digest, Hasher};
-use translog::checkpoint::Checkpoint;
 use translog::tree::Frontier;
 
 use crate::lines::{Lines, Next};
@@ -302,8 +301,7 @@ impl Reading {
         let charter = state.get::<CharterState>(&Key::Charter);
         let charter = charter.filter(|charter| charter.ledger == header.ledger);
         let charter = charter.ok_or("it does not have the ledger's founding")?;
-        let covered = Checkpoint::parse_and_verify_any(&log.checkpoint, &charter.charter.checkpoint_key)
-            .map_err(|error| error.to_string())?;
+        let covered = charter.read_note(&log.checkpoint).map_err(|error| error.to_string())?;
         if (covered.size, covered.root) != (header.size.0, header.root) {
             return Err("its checkpoint is not of the log's end".to_owned());
         }

@@ -67,7 +67,7 @@ pub use page::{Align, Page, Table};
 pub use payments::{Payment, PaymentRecords};
 pub use report::{
     AccountTotal, Checked, CheckedBalances, CheckedCheckpoint, Finding, FundReport, Head, NOT_CHECKED,
-    ProofLine, Reopened, Report, Signatures, Verdict,
+    NewKeys, ProofLine, Reopened, Report, Signatures, Verdict,
 };
 pub use review::{Compromise, LISTED_MAX, ToReview};
 pub use sample::{Population, Sample, Sampling, Selected, sample};

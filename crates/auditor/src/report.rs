@@ -11,8 +11,10 @@ use ledger::id::{AssetId, FundId};
 use ledger::sum::Sum;
 use ledger::time::Timestamp;
 use records::assets::FundKind;
+use records::witnessing::Witnessing;
 use serde::{Serialize, Serializer};
 use signing::digest::Digest;
+use signing::keys::KeyId;
 
 use crate::kept::KeptHead;
 use crate::keys::{Activated, Expiring};
@@ -133,6 +135,9 @@ pub struct Checked {
     /// What stolen keys signed, once the whole log was replayed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to_review: Vec<Compromise>,
+    /// Who has to cosign checkpoints by the policy of the log's end.
+    #[serde(skip)]
+    pub witnessing: Option<Witnessing>,
 }
 
 /// The end of a log.
@@ -145,6 +150,15 @@ pub struct Head {
     pub size: u64,
 }
 
+/// The ids of the keys that a reopening gave the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NewKeys {
+    /// Of the key for checkpoints.
+    pub checkpoint_key: KeyId,
+    /// Of the key for records.
+    pub record_key: KeyId,
+}
+
 /// A reopening of the log under a new origin, by a quorum of custodians.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reopened {
@@ -152,6 +166,9 @@ pub struct Reopened {
     pub cited: Head,
     /// The head of the log that was left.
     pub continued: Head,
+    /// The ledger's keys from then on, where they changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<NewKeys>,
     /// The origin from then on.
     pub origin: String,
     /// The proposal of it.
@@ -323,7 +340,7 @@ impl fmt::Display for Checked {
         if let Some(Head { root, size }) = self.head {
             writeln!(f, "restored to   size {size}, root {root}")?;
         }
-        for Reopened { cited, continued, origin, .. } in &self.reopened {
+        for Reopened { cited, continued, keys, origin, .. } in &self.reopened {
             let Head { size, root } = continued;
             write!(
                 f,
@@ -333,6 +350,9 @@ impl fmt::Display for Checked {
             match cited.size.checked_sub(*size) {
                 None | Some(0) => writeln!(f, "; no record is known to be lost")?,
                 Some(lost) => writeln!(f, "; {lost} records, {size} to {}, are lost", cited.size - 1)?,
+            }
+            if let Some(NewKeys { checkpoint_key, record_key }) = keys {
+                writeln!(f, "new keys      {record_key} for records, {checkpoint_key} for checkpoints")?;
             }
         }
         write!(f, "groups        {}", self.groups)?;

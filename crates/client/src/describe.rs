@@ -11,7 +11,7 @@ use records::Body;
 use records::assets::{ClaimKind, FundKind, ReversalSubject, Share};
 use records::cases::{BenefitKind, Offer, OfferVersion, ScreeningOutcome};
 use records::disbursements::{Channel, Effect, Request};
-use records::governance::{Act, Activation, Charter, Policy, Publication, Role};
+use records::governance::{Act, Activation, Charter, LedgersKeys, Policy, Publication, Role};
 use records::scalar::{Evidence, Integer};
 use records::witnessing::{Statement, Witnessing};
 
@@ -316,9 +316,18 @@ pub fn act(act: &Act) -> Words {
             words.and("keys expire", expires.map_or("never".to_owned(), |expires| expires.to_string()))
         }
         Act::Policy { policy: proposed } => policy(Words::of("Propose a new policy"), proposed),
-        Act::Reopen { checkpoint, continued, origin } => {
+        Act::Reopen { checkpoint, continued, keys, origin } => {
             let cited: Vec<&str> = checkpoint.lines().take(3).collect();
-            Words::of(format!("Propose to reopen the log under the origin {origin}"))
+            let with_keys = keys.as_ref().map_or("", |_| ", with new keys of the ledger's");
+            let words = Words::of(format!("Propose to reopen the log under the origin {origin}{with_keys}"));
+            let words = match keys {
+                None => words,
+                Some(LedgersKeys { checkpoint_key, record_key }) => words
+                    .and("ledger's new key for records", record_key.id())
+                    .and("ledger's new key for checkpoints", checkpoint_key.id())
+                    .and("caution", "compare both ids with the paper; the keys of before sign nothing of the log any more"),
+            };
+            words
                 .and("continued", format!("size {}, root {}", continued.size, continued.root))
                 .and("newest head that was signed", cited.join(" "))
                 .and("caution", "what was signed beyond the continued size is lost for ever")

@@ -70,8 +70,8 @@ impl Client {
     }
 
     fn checkpoint_of(&self, note: &str) -> Result<Checkpoint, String> {
-        let origin = self.ledger().origin.as_str();
-        let read = Checkpoint::parse_and_verify(note, origin, &self.ledger().checkpoint_key);
+        let (origin, key) = self.ledger().signer_of(note);
+        let read = Checkpoint::parse_and_verify(note, origin, key);
         read.map_err(|error| error.to_string())
     }
 }

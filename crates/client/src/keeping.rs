@@ -81,6 +81,12 @@ impl fmt::Display for Alarm {
         match &self.suspicion {
             Suspicion::NotTheLedgers(error) => {
                 write!(f, "The service showed a checkpoint that is not this ledger's: {error}.")?;
+                if *error == CheckpointError::Origin {
+                    f.write_str(
+                        " If the custodians gave the ledger new keys, they have a file that proves it: verify and accept it with \
+                         `safeconduct reopening accept FILE`.",
+                    )?;
+                }
             }
             Suspicion::OtherOrigin(origin) => {
                 write!(

@@ -14,7 +14,7 @@ use signing::token::Signer;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::home::{FOUNDING, Home, IDENTITY, LEDGER};
-use crate::receipt::Receipt;
+use crate::receipt::{Proven, Receipt, ReceiptError};
 
 /// Whose home it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl Identity {
     }
 }
 
-/// The ledger that a home belongs to, as its founding record says.
+/// The ledger that a home belongs to, as its founding record says, and the reopenings that the home followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
@@ -60,6 +60,8 @@ pub struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Earlier {
+    /// The key for checkpoints under it.
+    pub checkpoint_key: PublicKey,
     /// The origin.
     pub origin: Token,
     /// The size at which the log was reopened under the next: records from there on are lost.
@@ -98,11 +100,19 @@ impl Ledger {
         Ok((known, (**founding).clone()))
     }
 
-    /// The origin that a note has to have: the log's own, or an earlier one that it names.
-    pub fn origin_at(&self, note: &str) -> &str {
+    /// The origin that a note has to have, and the key that has to have signed it: those of now, or of an earlier origin that it
+    /// names.
+    pub fn signer_of(&self, note: &str) -> (&str, &PublicKey) {
         let named = note.split('\n').next().unwrap_or_default();
         let earlier = self.earlier.iter().find(|earlier| earlier.origin.as_str() == named);
-        earlier.map_or(&self.origin, |earlier| &earlier.origin).as_str()
+        let now = (self.origin.as_str(), &self.checkpoint_key);
+        earlier.map_or(now, |earlier| (earlier.origin.as_str(), &earlier.checkpoint_key))
+    }
+
+    /// Checks a receipt of any time, by the key of that time.
+    pub fn verify(&self, receipt: &Receipt) -> Result<Proven, ReceiptError> {
+        let (origin, key) = self.signer_of(&receipt.checkpoint);
+        receipt.verify(origin, key)
     }
 
     /// Whether a receipt is of a record that is lost: the log was reopened before it, under another origin.

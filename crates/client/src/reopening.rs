@@ -1,4 +1,5 @@
-//! A log that goes on under a new origin because a part of it was lost: what this machine must see before it follows.
+//! A log that goes on under a new origin because a part of it was lost, or with new keys of the ledger's: what this machine must
+//! see before it follows.
 //!
 //! The file is what `safeconduct reopen` writes: receipts of the custodians' proposal and concurrences. It is verified
 //! with the founding record alone, so custodians who signed with a key that was enrolled later do not count here. The
@@ -7,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use ledger::id::PrincipalId;
-use records::governance::{Act, Founding, Proposal};
+use records::governance::{Act, Founding, LedgersKeys, Proposal};
 use records::{Basis, Body, Header, Payload, Record};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
@@ -30,6 +31,8 @@ pub struct Reopening {
     pub continued: Basis,
     /// A head under the new origin.
     pub head: Checkpoint,
+    /// The ledger's keys from then on, where they change.
+    pub keys: Option<LedgersKeys>,
     /// Who stands behind it.
     pub custodians: BTreeSet<PrincipalId>,
     note: String,
@@ -61,19 +64,20 @@ impl Reopening {
     /// Verifies a reopening of this ledger.
     pub fn verify(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Reopening, Error> {
         let wrong = |reason: &str| Error::Reopening(reason.to_owned());
-        let key = &ledger.checkpoint_key;
         let first = receipts.first().ok_or_else(|| wrong("the file is empty"))?;
         let proposal = Record::parse(first.envelope.clone()).map_err(|error| wrong(&error.to_string()))?;
-        let Some((_, Act::Reopen { checkpoint, continued, origin })) = proposed(&proposal) else {
+        let Some((_, Act::Reopen { checkpoint, continued, keys, origin })) = proposed(&proposal) else {
             return Err(wrong("it does not begin with a proposal to reopen the log"));
         };
         if ledger.origin == *origin || ledger.earlier.iter().any(|earlier| earlier.origin == *origin) {
             return Err(wrong("this home knows the origin already"));
         }
-        let cited =
-            Checkpoint::parse_and_verify(checkpoint, ledger.origin.as_str(), key).map_err(|error| {
+        let cited = Checkpoint::parse_and_verify(checkpoint, ledger.origin.as_str(), &ledger.checkpoint_key)
+            .map_err(|error| {
                 wrong(&format!("the head that it cites was not signed by this ledger: {error}"))
             })?;
+        // What follows is signed by the new key, which only the custodians' signatures make the ledger's.
+        let key = keys.as_ref().map_or(&ledger.checkpoint_key, |keys| &keys.checkpoint_key);
         let mut custodians = BTreeSet::new();
         let mut head = None;
         for (receipt, position) in receipts.iter().zip(continued.size.0.saturating_add(1)..) {
@@ -107,7 +111,24 @@ impl Reopening {
             )));
         }
         let head = head.ok_or_else(|| wrong("the file is empty"))?;
-        Ok(Reopening { cited, continued: *continued, head, custodians, note: first.checkpoint.clone() })
+        let (keys, note) = (keys.clone(), first.checkpoint.clone());
+        Ok(Reopening { cited, continued: *continued, head, keys, custodians, note })
+    }
+
+    /// The ledger from then on.
+    pub fn followed(&self, ledger: &Ledger) -> Result<Ledger, Error> {
+        let origin = self.head.origin.parse();
+        let origin = origin.map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
+        let mut next = Ledger { origin, ..ledger.clone() };
+        next.earlier.push(Earlier {
+            checkpoint_key: ledger.checkpoint_key.clone(),
+            origin: ledger.origin.clone(),
+            size: self.continued.size,
+        });
+        if let Some(LedgersKeys { checkpoint_key, record_key }) = self.keys.clone() {
+            next = Ledger { checkpoint_key, record_key, ..next };
+        }
+        Ok(next)
     }
 }
 
@@ -151,14 +172,7 @@ impl Client {
             let name = format!("{EVIDENCE}/before-{}.txt", reopening.head.size);
             self.home().write(&name, note.as_bytes())?;
         }
-        let mut earlier = ledger.earlier.clone();
-        earlier.push(Earlier { origin: ledger.origin.clone(), size: reopening.continued.size });
-        let origin = reopening
-            .head
-            .origin
-            .parse()
-            .map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
-        self.home().write_json(LEDGER, &Ledger { earlier, origin, ..ledger.clone() })?;
+        self.home().write_json(LEDGER, &reopening.followed(ledger)?)?;
         self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
         Ok(Followed { kept: held.size, reopening, lost })
     }

@@ -71,9 +71,7 @@ impl Demanded {
             if ledger.has_lost(receipt) {
                 return Err(wrong("a record in it is lost, since the log was reopened before it"));
             }
-            let proven = receipt
-                .verify(ledger.origin_at(&receipt.checkpoint), &ledger.checkpoint_key)
-                .map_err(|error| wrong(&error.to_string()))?;
+            let proven = ledger.verify(receipt).map_err(|error| wrong(&error.to_string()))?;
             let Payload::Instruction(header, body) = proven.record.payload() else {
                 return Err(wrong("a record in it is no instruction"));
             };
@@ -171,9 +169,9 @@ impl Client {
     fn follow_any(&self, note: &str) -> Result<Checkpoint, Error> {
         let ledger = self.ledger();
         let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
-        let origin = ledger.origin_at(note);
-        let checkpoint = Checkpoint::parse_and_verify(note, origin, &ledger.checkpoint_key)
-            .map_err(|error| wrong(&error.to_string()))?;
+        let (origin, key) = ledger.signer_of(note);
+        let checkpoint =
+            Checkpoint::parse_and_verify(note, origin, key).map_err(|error| wrong(&error.to_string()))?;
         let Some(earlier) = ledger.earlier.iter().find(|earlier| earlier.origin.as_str() == origin) else {
             self.follow_answer(note)?;
             return Ok(checkpoint);
@@ -215,7 +213,7 @@ impl Client {
             }
             let proof: Proof = self.get(&format!("/v1/proofs/inclusion?position={position}&size={size}"))?;
             let new = Receipt { checkpoint: note.clone(), hashes: proof.hashes, ..receipt };
-            new.verify(&checkpoint.origin, &ledger.checkpoint_key).map_err(|error| {
+            ledger.verify(&new).map_err(|error| {
                 Error::Witnesses(format!("{}: {error}; keep the receipt as it is", new.envelope.digest()))
             })?;
             self.home().write_many([(path, json(&new)?)])?;

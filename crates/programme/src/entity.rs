@@ -13,11 +13,12 @@ use records::Basis;
 use records::assets::FundKind;
 use records::cases::{Benefit, OfferVersion, ScreeningOutcome};
 use records::disbursements::Channel;
-use records::governance::{Act, Charter, Policy, Role};
+use records::governance::{Act, Charter, LedgersKeys, Policy, Role};
 use records::scalar::Token;
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
 use signing::keys::{KeyId, PublicKey};
+use translog::checkpoint::{Checkpoint, CheckpointError};
 
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -37,7 +38,7 @@ pub struct CharterState {
     pub reopened: Vec<Reopening>,
 }
 
-/// A reopening of the log by a quorum, after a part of it was lost.
+/// A reopening of the log by a quorum, after a part of it was lost or with new keys of the ledger's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reopening {
     /// The origin from then on.
@@ -46,6 +47,9 @@ pub struct Reopening {
     pub cited: Basis,
     /// The head of the log that was left.
     pub continued: Basis,
+    /// The ledger's keys from then on, where they changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<LedgersKeys>,
     /// The proposal of it.
     pub proposal: Digest,
 }
@@ -65,6 +69,50 @@ impl CharterState {
     pub fn origins(&self) -> impl Iterator<Item = &Token> {
         [&self.charter.origin].into_iter().chain(self.reopened.iter().map(|reopening| &reopening.origin))
     }
+
+    /// The ledger's key for records now: the founding's until a reopening replaces it.
+    pub fn record_key(&self) -> &PublicKey {
+        let replaced = self.reopened.iter().rev().find_map(|reopening| reopening.keys.as_ref());
+        replaced.map_or(&self.charter.record_key, |keys| &keys.record_key)
+    }
+
+    /// The ledger's key for checkpoints now.
+    pub fn checkpoint_key(&self) -> &PublicKey {
+        checkpoint_key_after(&self.charter, &self.reopened)
+    }
+
+    /// Every key for records that the ledger has had, the founding's first. One that was kept by a reopening stands twice.
+    pub fn record_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        let replaced = self.reopened.iter().filter_map(|reopening| reopening.keys.as_ref());
+        [&self.charter.record_key].into_iter().chain(replaced.map(|keys| &keys.record_key))
+    }
+
+    /// The same of both keys.
+    pub fn ledgers_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        let replaced = self.reopened.iter().filter_map(|reopening| reopening.keys.as_ref());
+        self.record_keys()
+            .chain([&self.charter.checkpoint_key])
+            .chain(replaced.map(|keys| &keys.checkpoint_key))
+    }
+
+    /// The key for checkpoints under an origin that the log has or had.
+    pub fn checkpoint_key_of(&self, origin: &str) -> Option<&PublicKey> {
+        let index = self.origins().position(|known| known.as_str() == origin)?;
+        Some(checkpoint_key_after(&self.charter, self.reopened.get(..index)?))
+    }
+
+    /// The checkpoint in a note, signed by the key of its origin; under an origin that the log never had, by the key of now.
+    pub fn read_note(&self, note: &str) -> Result<Checkpoint, CheckpointError> {
+        let origin = note.split('\n').next().unwrap_or_default();
+        let key = self.checkpoint_key_of(origin).unwrap_or_else(|| self.checkpoint_key());
+        Checkpoint::parse_and_verify(note, origin, key)
+    }
+}
+
+/// The key for checkpoints after these reopenings.
+fn checkpoint_key_after<'a>(charter: &'a Charter, reopened: &'a [Reopening]) -> &'a PublicKey {
+    let replaced = reopened.iter().rev().find_map(|reopening| reopening.keys.as_ref());
+    replaced.map_or(&charter.checkpoint_key, |keys| &keys.checkpoint_key)
 }
 
 /// Something that custodians set for a time on: what is in force, and what waits for the policy's delay.
@@ -412,6 +460,9 @@ pub struct HeadState {
     pub root: Digest,
     /// The group's time.
     pub recorded_at: Timestamp,
+    /// The key for records that the group carries; of no use after the group, so the store forgets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_key: Option<Box<PublicKey>>,
 }
 
 macro_rules! entities {

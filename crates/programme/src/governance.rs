@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
+use records::Body;
 use records::governance::{Act, Charter, Concurrence, Founding, KeyPossession, Policy, Proposal, Role, Veto};
 use records::scalar::Integer;
-use records::{Basis, Body};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey};
-use translog::checkpoint::Checkpoint;
 
 use crate::INSTRUCTION_LIFE_MAX_S;
 use crate::decide::{At, Context, Effects};
 use crate::entity::{
-    CharterState, Dated, Ending, HeadState, InstructionState, KeyState, Pending, PolicyState, PrincipalState,
-    ProposalState, ProposalStatus, Reopening, Spare, VersionedPolicy,
+    CharterState, Dated, Ending, InstructionState, KeyState, Pending, PolicyState, PrincipalState,
+    ProposalState, ProposalStatus, Spare, VersionedPolicy,
 };
 use crate::key::Key;
 use crate::publication;
 use crate::refusal::{Code, Refusal};
+use crate::reopening::Wish;
 use crate::state::{Halt, View};
 
 pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
@@ -39,7 +39,9 @@ fn act_keys(act: &Act) -> Vec<Key> {
             keys.chain([Key::Principal(principal.clone())]).collect()
         }
         Act::Policy { .. } => vec![Key::Policy],
-        Act::Reopen { continued, .. } => vec![Key::Head(continued.size.0)],
+        Act::Reopen { checkpoint, continued, keys, origin } => {
+            Wish { checkpoint, continued, keys: keys.as_ref(), origin }.needs()
+        }
         Act::Revoke { key, .. } => vec![Key::PublicKey(*key)],
         Act::Roles { principal, .. } => vec![Key::Principal(principal.clone())],
     }
@@ -77,7 +79,8 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
     if charter.currencies.is_empty() || !charter.currencies.windows(2).all(|pair| pair[0] < pair[1]) {
         return Err(invalid("list at least one currency, each once, sorted by code"));
     }
-    if let Some(problem) = policy_problem(&charter.policy, charter) {
+    let ours = [&charter.record_key, &charter.checkpoint_key];
+    if let Some(problem) = policy_problem(&charter.policy, charter, ours) {
         return Err(invalid(problem));
     }
     if !custodians.iter().any(|c| c.principal == founding.signer && c.key.id() == founding.key) {
@@ -112,8 +115,12 @@ pub(crate) fn found(view: View<'_>, at: At, digest: Digest, founding: &Founding)
     Ok(effects.set(Key::Charter, CharterState { ledger: digest, charter, accepted, reopened: vec![] }))
 }
 
-/// What is wrong with a policy, if anything is.
-fn policy_problem(policy: &Policy, charter: &Charter) -> Option<&'static str> {
+/// What is wrong with a policy beside the ledger's keys, if anything is.
+fn policy_problem<'a>(
+    policy: &Policy,
+    charter: &Charter,
+    ours: impl IntoIterator<Item = &'a PublicKey>,
+) -> Option<&'static str> {
     let rising = policy.bands.windows(2).all(|pair| {
         let (low, high) = (&pair[0].up_to, &pair[1].up_to);
         if low.currency() == high.currency() {
@@ -161,7 +168,6 @@ fn policy_problem(policy: &Policy, charter: &Charter) -> Option<&'static str> {
     if policy.publication.is_some_and(|publication| !publication::is_valid(publication)) {
         return Some("a publication is every 60 seconds or less often, of a multiple of 2 to 4096 records");
     }
-    let ours = [&charter.record_key, &charter.checkpoint_key];
     policy.witnessing.as_ref().and_then(|witnessing| witnessing.problem(ours))
 }
 
@@ -277,34 +283,15 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
             check_assignment(context, principal, roles)
         }
         Act::Policy { policy } => {
-            if let Some(problem) = policy_problem(policy, &context.charter.charter) {
+            let charter = context.charter;
+            if let Some(problem) = policy_problem(policy, &charter.charter, charter.ledgers_keys()) {
                 return Err(invalid(problem));
             }
             let state = context.view.get::<PolicyState>(&Key::Policy, Code::LedgerNotFounded)?;
             if state.is_pending(now) { Err(Code::ActPending.into()) } else { Ok(()) }
         }
-        Act::Reopen { checkpoint, continued, origin } => {
-            if context.charter.origins().any(|used| used == origin) {
-                return Err(invalid("the log has or had this origin; a new one is needed"));
-            }
-            // Directly after the group record that stands there, so that the old origin signs nothing of it.
-            let left = context.view.find::<HeadState>(&Key::Head(continued.size.0))?;
-            let is_alone = continued.size.0.checked_add(count) == Some(context.at.position);
-            if !is_alone || left.is_none_or(|left| left.root != continued.root) {
-                return Err(invalid(
-                    "a reopening and what a quorum needs of concurrences stand alone at the beginning of the group \
-                     that follows the head which they continue; the operator appends them: safeconduct reopen",
-                ));
-            }
-            let cited = cited(context, checkpoint)?;
-            if cited.size > continued.size {
-                return Ok(());
-            }
-            let known = context.view.find::<HeadState>(&Key::Head(cited.size.0))?;
-            if known.is_none_or(|known| known.root != cited.root) {
-                return Err(invalid("the checkpoint is not of the log that is continued"));
-            }
-            Ok(())
+        Act::Reopen { checkpoint, continued, keys, origin } => {
+            Wish { checkpoint, continued, keys: keys.as_ref(), origin }.check(context, count)
         }
         Act::Revoke { key, since, .. } => {
             let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
@@ -331,17 +318,6 @@ pub(crate) fn check_end(context: &Context<'_>, key: &KeyState, since: Option<Int
         return invalid("the position from which the key's records are to be reviewed is not in the log yet");
     }
     Ok(())
-}
-
-/// The head that a reopening cites: it must have been signed under the origin that the log has so far.
-fn cited(context: &Context<'_>, checkpoint: &str) -> Result<Basis, Halt> {
-    let (origin, key) = (context.charter.origin().as_str(), &context.charter.charter.checkpoint_key);
-    let Checkpoint { root, size, .. } = Checkpoint::parse_and_verify(checkpoint, origin, key)
-        .map_err(|error| Refusal::with(Code::ActInvalid, error.to_string()))?;
-    if i64::try_from(size).is_err() {
-        return Err(Refusal::with(Code::ActInvalid, "no log has the size that the checkpoint states").into());
-    }
-    Ok(Basis { root, size: Integer(size) })
 }
 
 /// A list of roles that one principal can hold.
@@ -389,10 +365,9 @@ fn new_key(context: &Context<'_>, envelope: &Envelope, principal: &PrincipalId) 
     Ok(possession.key)
 }
 
-/// A key is enrolled once ever, and never one of the ledger's own.
+/// A key is enrolled once ever, and never one that the ledger has or had.
 fn check_new(context: &Context<'_>, key: KeyId) -> Result<(), Halt> {
-    let charter = &context.charter.charter;
-    if [&charter.record_key, &charter.checkpoint_key].into_iter().any(|ours| ours.id() == key) {
+    if context.charter.ledgers_keys().any(|ours| ours.id() == key) {
         return Err(Code::KeyEnrolled.into());
     }
     context.view.must_be_absent(&Key::PublicKey(key), Code::KeyEnrolled)
@@ -434,16 +409,9 @@ fn bring_about(
             let value = VersionedPolicy { version: state.at(now).version + 1, policy: policy.clone() };
             Ok(effects.set(Key::Policy, state.then(now, Pending { value, proposal, effective_at })))
         }
-        Act::Reopen { checkpoint, continued, origin } => {
-            let cited = cited(context, checkpoint)?;
-            let mut charter = context.charter.clone();
-            charter.reopened.push(Reopening {
-                origin: origin.clone(),
-                cited,
-                continued: *continued,
-                proposal,
-            });
-            Ok(effects.set(Key::Charter, charter))
+        Act::Reopen { checkpoint, continued, keys, origin } => {
+            let wish = Wish { checkpoint, continued, keys: keys.as_ref(), origin };
+            Ok(effects.set(Key::Charter, wish.bring_about(context, proposal)?))
         }
         Act::Revoke { key, since, .. } => {
             let mut state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?.clone();

@@ -16,6 +16,7 @@ mod governance;
 mod key;
 pub mod publication;
 mod refusal;
+pub mod reopening;
 pub mod replay;
 mod reports;
 pub mod stage;

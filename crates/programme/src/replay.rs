@@ -11,7 +11,7 @@ use ledger::time::Timestamp;
 use records::journal::{Group, JournalEntry, Pad};
 use records::{Payload, Verified};
 use signing::digest::Digest;
-use signing::keys::KeyId;
+use signing::keys::{KeyId, PublicKey};
 
 use crate::RULES_VERSION;
 use crate::decide::{At, Decision, apply_owned, begin_group, decide};
@@ -19,6 +19,7 @@ use crate::entity::{CharterState, Entity, PolicyState};
 use crate::key::Key;
 use crate::publication::{Padding, padding};
 use crate::refusal::{Code, Refusal};
+use crate::reopening::Rekeying;
 use crate::state::{Halt, Lookup, State};
 
 /// Why a log is refuted.
@@ -111,6 +112,11 @@ pub enum Reason {
         /// Of how many records.
         multiple: u64,
     },
+    /// A group carries a key for records, and does not begin with the act of a quorum that makes it the ledger's.
+    #[error(
+        "the group carries a key for records, and does not begin with the act of a quorum that makes it the ledger's"
+    )]
+    RekeyIncomplete,
     /// The log ends before the entry that its last record causes.
     #[error("the log ends before the entry that its last record causes")]
     CutOff,
@@ -136,6 +142,7 @@ impl Reason {
             Reason::LapseMissing { .. } => "lapse_missing",
             Reason::PadUnexpected => "pad_unexpected",
             Reason::PadMissing { .. } => "pad_missing",
+            Reason::RekeyIncomplete => "rekey_incomplete",
             Reason::CutOff => "cut_off",
         }
     }
@@ -161,6 +168,8 @@ pub struct Replay {
     in_group: bool,
     /// The pads that the present group owes.
     padding: Option<Padding>,
+    /// The act with which the present group has to begin, until it is there.
+    rekeying: Option<Rekeying>,
     expected: Option<JournalEntry>,
     lapses: BTreeSet<(Timestamp, DisbursementId)>,
     expiring: BTreeSet<(Timestamp, Key)>,
@@ -176,6 +185,7 @@ impl Replay {
             time: None,
             in_group: false,
             padding: None,
+            rekeying: None,
             expected: None,
             lapses: BTreeSet::new(),
             expiring: BTreeSet::new(),
@@ -238,6 +248,9 @@ impl Replay {
         if self.expected.is_some() {
             return Err(refuted(Reason::CutOff));
         }
+        if self.rekeying.is_some() {
+            return Err(refuted(Reason::RekeyIncomplete));
+        }
         self.check_padding().map_err(refuted)?;
         self.check_lapses().map_err(refuted)?;
         Ok(self.state)
@@ -246,6 +259,9 @@ impl Replay {
     fn take(&mut self, record: &Verified, root: impl FnOnce() -> Digest) -> Result<(), Reason> {
         if let Some(expected) = self.expected.take() {
             return self.take_entry(expected, record);
+        }
+        if self.rekeying.as_mut().is_some_and(|rekeying| !rekeying.takes(record)) {
+            return Err(Reason::RekeyIncomplete);
         }
         match record.payload() {
             Payload::Founding(founding) if self.position == 0 => {
@@ -257,7 +273,10 @@ impl Replay {
             }
             _ if self.position == 0 => Err(Reason::OtherLedger { expected: self.ledger }),
             Payload::Group(group) => {
-                self.check_ledgers_key(record)?;
+                match &group.record_key {
+                    None => self.check_ledgers_key(record)?,
+                    Some(carried) => check_signed_by(carried, record)?,
+                }
                 self.take_group(group, root)
             }
             Payload::Pad(pad) => {
@@ -295,6 +314,7 @@ impl Replay {
             return Err(Reason::GroupRoot { named: group.root, real });
         }
         begin_group(&mut self.state, group);
+        self.rekeying = Rekeying::of(group);
         self.padding = self.time.and_then(|last| padding(&self.state, last, group.recorded_at));
         self.time = Some(group.recorded_at);
         self.in_group = true;
@@ -317,6 +337,8 @@ impl Replay {
         })?;
         self.follow(&decision);
         self.expected = apply_owned(&mut self.state, decision);
+        let charter = self.state.get::<CharterState>(&Key::Charter);
+        self.rekeying.take_if(|rekeying| charter.is_some_and(|charter| rekeying.is_done(charter)));
         Ok(())
     }
 
@@ -372,11 +394,8 @@ impl Replay {
     fn check_ledgers_key(&self, record: &Verified) -> Result<(), Reason> {
         let signed = record.envelope().key_id;
         let charter = self.state.get::<CharterState>(&Key::Charter);
-        if charter.is_some_and(|charter| charter.charter.record_key.id() == signed) {
-            Ok(())
-        } else {
-            Err(Reason::NotTheLedgersKey { signed })
-        }
+        let charter = charter.ok_or(Reason::NotTheLedgersKey { signed })?;
+        check_signed_by(charter.record_key(), record)
     }
 
     /// At the end of a group no pad may be owed.
@@ -398,4 +417,9 @@ impl Replay {
         }
         Ok(())
     }
+}
+
+fn check_signed_by(key: &PublicKey, record: &Verified) -> Result<(), Reason> {
+    let signed = record.envelope().key_id;
+    if key.id() == signed { Ok(()) } else { Err(Reason::NotTheLedgersKey { signed }) }
 }

@@ -62,7 +62,7 @@ fn log(script: &str) -> Result<(), Refuted> {
                 now = now.plus(later_s).unwrap();
                 let (epoch, first, rules) =
                     (id("7000000000000000001/1"), Integer(size), Integer(RULES_VERSION));
-                let group = Group { epoch, first, ledger, recorded_at: now, root, rules };
+                let group = Group { epoch, first, ledger, record_key: None, recorded_at: now, root, rules };
                 (Payload::Group(group), cast::record_key())
             }
         };

@@ -447,6 +447,52 @@ const REOPENING: Case = Case {
     ",
 };
 
+/// The same with new keys, of which the group carries one.
+const REKEYING: Case = Case {
+    begin: "staffed",
+    before: "clock 1s ; carry ledger/records/2",
+    line: "{who} reopen {origin} {keys} {left} {cited} {ledger}",
+    right: "
+        who     c1
+        origin  ledger.example/2
+        keys    keys=ledger/records/2,ledger/checkpoints/2
+        left
+        cited
+        ledger
+    ",
+    faults: "
+        ledger  wrong_ledger   ledger=other
+        who     role_missing   dir1
+        origin  act_invalid    ledger.example/1
+        keys    act_invalid
+        keys    act_invalid    keys=ledger/records/3,ledger/checkpoints/2
+        keys    act_invalid    keys=ledger/records/2,ledger/records/2
+        keys    act_invalid    keys=ledger/records/2,ledger/records
+        keys    act_invalid    keys=ledger/records/2,dir1
+        keys    act_invalid    keys=ledger/records/2,c2
+        left    act_invalid    left=forged
+        cited   act_invalid    cited=unsigned
+        cited   act_invalid    cited=another
+    ",
+};
+
+/// A key that the group carries need not be new, where the other one is.
+const REKEYING_OF_ONE: Case = Case {
+    begin: "staffed",
+    before: "clock 1s ; carry ledger/records",
+    line: "{who} reopen ledger.example/2 {keys}",
+    right: "
+        who   c1
+        keys  keys=ledger/records,ledger/checkpoints/2
+    ",
+    faults: "
+        who   role_missing  dir1
+        keys  act_invalid
+        keys  act_invalid   keys=ledger/records,ledger/checkpoints
+        keys  act_invalid   keys=ledger/records/2,ledger/checkpoints
+    ",
+};
+
 /// With a reopening, which has to stand directly before it.
 const CONCURRENCE: Case = Case {
     begin: "staffed",
@@ -486,6 +532,8 @@ fn the_earlier_code_wins() {
         ENROLMENT,
         ACTIVATION,
         REOPENING,
+        REKEYING,
+        REKEYING_OF_ONE,
         CONCURRENCE,
     ];
     let wrong: Vec<String> = cases.iter().flat_map(Case::check).collect();

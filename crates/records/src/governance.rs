@@ -122,6 +122,16 @@ pub struct Charter {
     pub record_key: PublicKey,
 }
 
+/// The public halves of the ledger's two keys, where a reopening replaces them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgersKeys {
+    /// The key for checkpoints.
+    pub checkpoint_key: PublicKey,
+    /// The key for the records that the ledger signs itself.
+    pub record_key: PublicKey,
+}
+
 /// A custodian whom the founding record names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -231,12 +241,16 @@ pub enum Act {
         /// The whole of it.
         policy: Policy,
     },
-    /// The log goes on under a new origin, after a part of it was lost: `docs/operating/backup.md`.
+    /// The log goes on under a new origin: after a part of it was lost (`docs/operating/backup.md`), or with new keys of the
+    /// ledger's (`docs/operating/rekey.md`), or both.
     Reopen {
         /// The newest head that is known to have been signed under the old origin, as its signed note.
         checkpoint: String,
         /// The head of the log that is left, which is continued.
         continued: Basis,
+        /// The ledger's keys from then on, where they change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<LedgersKeys>,
         /// The origin from then on.
         origin: Token,
     },

@@ -5,6 +5,7 @@ use ledger::id::{BenefitId, DisbursementId, EntryId};
 use ledger::time::{Date, Timestamp};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
+use signing::keys::PublicKey;
 
 use crate::scalar::{Integer, Token};
 
@@ -18,6 +19,10 @@ pub struct Group {
     pub first: Integer,
     /// The ledger.
     pub ledger: Digest,
+    /// Where the group begins with a reopening that replaces the ledger's keys: the new one for records, which signs this
+    /// record already. That it is the ledger's follows from the act alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_key: Option<PublicKey>,
     /// The time of the group.
     pub recorded_at: Timestamp,
     /// The RFC 6962 root of the tree of all records before this one.

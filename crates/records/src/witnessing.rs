@@ -52,14 +52,14 @@ pub struct Cosigned<'a> {
 }
 
 impl Witnessing {
-    /// What is wrong with it beside the ledger's two keys, if anything is. An Ed25519 cosignature does not commit to a name, so
+    /// What is wrong with it beside the ledger's keys, if anything is. An Ed25519 cosignature does not commit to a name, so
     /// a key stands for one witness only.
-    pub fn problem(&self, ours: [&PublicKey; 2]) -> Option<&'static str> {
+    pub fn problem<'a>(&self, ours: impl IntoIterator<Item = &'a PublicKey>) -> Option<&'static str> {
         let Witnessing { replays, threshold, witnesses } = self;
         if !witnesses.windows(2).all(|pair| pair[0].name.as_str() < pair[1].name.as_str()) {
             return Some("list each witness once, sorted by name");
         }
-        let ours = ours.map(PublicKey::id);
+        let ours: BTreeSet<KeyId> = ours.into_iter().map(PublicKey::id).collect();
         let keys: BTreeSet<KeyId> =
             witnesses.iter().map(|witness| witness.key.id()).filter(|key| !ours.contains(key)).collect();
         if keys.len() != witnesses.len() {

@@ -1,5 +1,6 @@
-//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind, and one each of the acts to enrol for a time and
-//! with a spare, to reopen a log and to revoke a key that was stolen, and the digests of each.
+//! Golden vectors in `tests/vectors/records/`: one canonical envelope for each kind, one each of the acts to enrol for a time and
+//! with a spare, to reopen a log, to do so with new keys and to revoke a key that was stolen, one of a group that carries a new key, and the
+//! digests of each.
 //!
 //! They change only with the format. `UPDATE_VECTORS=1 cargo test -p records` writes them again.
 
@@ -31,6 +32,8 @@ fn made() -> impl Iterator<Item = (&'static str, Payload, SecretKey)> {
     let plain = Kind::ALL.iter().map(|kind| (kind.name(), Draw::Plain.payload(*kind)));
     let all = plain.chain([
         ("proposal-enrol-spare", Draw::Plain.enrolment()),
+        ("group-rekey", Draw::Plain.rekeyed_group()),
+        ("proposal-rekey", Draw::Plain.rekeying()),
         ("proposal-reopen", Draw::Plain.reopening()),
         ("proposal-revoke", Draw::Plain.compromise()),
     ]);

@@ -238,6 +238,7 @@ impl Draw {
             2 => Act::Reopen {
                 checkpoint: "example.org/log\n7\nAAAA\n\n\u{2014} example.org/log BBBB\n".to_owned(),
                 continued: Basis { root: self.digest("root"), size: self.integer(42) },
+                keys: self.flag(false).then(|| self.ledgers_keys()),
                 origin: "example.org/log/2".parse().unwrap(),
             },
             3 => Act::Revoke {
@@ -338,6 +339,7 @@ impl Draw {
                 epoch: self.id("7000000000000000001/1"),
                 first: self.integer(42),
                 ledger,
+                record_key: self.flag(false).then(|| self.ledgers_keys().record_key),
                 recorded_at: self.time("2030-01-02T03:04:06Z"),
                 root: self.digest("root"),
                 rules: self.integer(1),
@@ -364,14 +366,39 @@ impl Draw {
         (payload, key)
     }
 
+    fn ledgers_keys(&mut self) -> LedgersKeys {
+        LedgersKeys {
+            checkpoint_key: self.key("ledger/checkpoints/2").public().clone(),
+            record_key: self.key("ledger/records/2").public().clone(),
+        }
+    }
+
+    /// A group that begins with new keys of the ledger's, signed by the one that it carries.
+    pub fn rekeyed_group(&mut self) -> (Payload, SecretKey) {
+        let (Payload::Group(group), _) = self.payload(Kind::Group) else { unreachable!("it is a group") };
+        let record_key = Some(self.ledgers_keys().record_key);
+        (Payload::Group(Group { record_key, ..group }), self.key("ledger/records/2"))
+    }
+
+    /// The act that gives the ledger new keys.
+    pub fn rekeying(&mut self) -> (Payload, SecretKey) {
+        let keys = self.ledgers_keys();
+        self.reopened(Some(keys))
+    }
+
     /// The act that no plain proposal is of: a log that lost records goes on under a new origin.
     pub fn reopening(&mut self) -> (Payload, SecretKey) {
+        self.reopened(None)
+    }
+
+    fn reopened(&mut self, keys: Option<LedgersKeys>) -> (Payload, SecretKey) {
         let key = self.key("c1");
         let root = self.digest("lost");
         let cited = Checkpoint { origin: "ledger.example/1".to_owned(), root, size: 47 };
         let act = Act::Reopen {
             checkpoint: cited.sign(&self.key("ledger/checkpoints")),
             continued: Basis { root: self.digest("root"), size: self.integer(42) },
+            keys,
             origin: self.id("ledger.example/2"),
         };
         let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));

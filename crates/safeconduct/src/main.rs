@@ -78,7 +78,8 @@ enum Command {
     Concur(custodians::ConcurArgs),
     /// Stop an act that has not taken effect (custodian, auditor)
     Veto(custodians::VetoArgs),
-    /// After a loss: the log goes on under a new origin, with custodians' acts in files (custodian; accept: everybody)
+    /// After a loss, or with new keys: the log goes on under a new origin, with custodians' acts in files (custodian; accept:
+    /// everybody)
     #[command(subcommand)]
     Reopening(reopening::ReopeningCommand),
     /// Show the policy
@@ -140,11 +141,15 @@ enum Command {
     Witnesses(witnesses::WitnessesCommand),
     /// Run the service
     Serve(serve::ServeArgs),
+    /// The ledger's two keys: make new ones beforehand
+    #[command(subcommand)]
+    ServiceKeys(serve::keys::ServiceKeysCommand),
     /// Take a base backup of the service's own PostgreSQL
     Backup(recovery::BackupArgs),
     /// Bring a database back, audit it, and say what is lost
     Restore(recovery::RestoreArgs),
-    /// Go on under a new origin, as a quorum of custodians decided, with a restored log that lacks what was signed
+    /// Go on under a new origin, as a quorum of custodians decided: with a restored log that lacks what was signed, or with new
+    /// keys
     Reopen(recovery::ReopenArgs),
     /// Run a whole ledger on this machine, and show it at work
     Demo(demo::DemoArgs),
@@ -189,6 +194,7 @@ fn run(cli: Cli) -> error::Result<ExitCode> {
         Command::Witness(args) => args.run(global),
         Command::Witnesses(command) => command.run(global),
         Command::Serve(args) => serve::run(args),
+        Command::ServiceKeys(command) => command.run(),
         Command::Backup(args) => recovery::backup(args),
         Command::Restore(args) => recovery::restore(args),
         Command::Reopen(args) => recovery::reopen(args),

@@ -377,14 +377,17 @@ fn origin(flag: Option<&Token>, charter: Option<&CharterState>, key: &PublicKey)
 }
 
 fn same_keys(state: &CharterState, keys: &LedgerKeys) -> Result<()> {
-    let charter = &state.charter;
-    if charter.record_key == *keys.record.public() && charter.checkpoint_key == *keys.checkpoint.public() {
+    let (ours, its) =
+        ([keys.record.public(), keys.checkpoint.public()], [state.record_key(), state.checkpoint_key()]);
+    if ours == its {
         return Ok(());
     }
-    Err(Error::new(
-        "the keys in the data directory, or the one in the token, are not those that this ledger was founded with; restore \
-         them from your backup, or name the right token",
-    ))
+    let [record, checkpoint] = its.map(PublicKey::id);
+    let [our_record, our_checkpoint] = ours.map(PublicKey::id);
+    Err(Error::new(format!(
+        "the ledger's keys are {record} for records and {checkpoint} for checkpoints, and the data directory, or the token, has \
+         {our_record} and {our_checkpoint}; restore the ledger's from your backup, or name the right token"
+    )))
 }
 
 fn public_url(flag: Option<&str>, address: SocketAddr) -> Result<String> {

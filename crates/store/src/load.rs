@@ -326,7 +326,7 @@ fn head(position: i64, payload: &[u8]) -> Result<(Key, Entity), StoreError> {
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
     let group: Group = signing::canonical::decode(&payload)
         .map_err(|error| StoreError::corrupt("records", format!("position {size}: {error}")))?;
-    let head = HeadState { root: group.root, recorded_at: group.recorded_at };
+    let head = HeadState { root: group.root, recorded_at: group.recorded_at, record_key: None };
     Ok((Key::Head(size), head.into_entity()))
 }
 

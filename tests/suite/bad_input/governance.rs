@@ -188,7 +188,8 @@ fn a_key_is_enrolled_by_whoever_holds_it_once() {
 fn no_service_takes_a_reopening() {
     let world = World::new();
     let checkpoint = world.get("karl", "/v1/checkpoint").text;
-    let act = Act::Reopen { checkpoint, continued: world.basis(), origin: id("tests.example/log/2") };
+    let continued = world.basis();
+    let act = Act::Reopen { checkpoint, continued, keys: None, origin: id("tests.example/log/2") };
     refuses(&world, "karl", Body::Proposal(Proposal { act }), "act_invalid", "the operator reopens a log");
 }
 

@@ -8,10 +8,12 @@ use signing::digest::Digest;
 use signing::keys::SecretKey;
 
 use super::ledger::{
-    Ledger, again, approved, as_it_stands, concurred, due, easier_policy, group, mallorys_key,
-    replace_possession,
+    Ledger, NEXT, a_witness, again, approved, as_it_stands, carrying, concurred, due, easier_policy, group,
+    mallorys_key, next_keys, replace_possession,
 };
-use crate::second::forgery::{Bundle, Draft, later, nth, set, set_at, without};
+use tests::people::key;
+
+use crate::second::forgery::{Bundle, Draft, later, nth, set, set_at, signed_by, without};
 
 /// What is changed: the log, whose checkpoint is signed again, or the file besides.
 #[derive(Clone, Copy)]
@@ -408,6 +410,52 @@ pub const FORGERIES: &[(&str, Forge)] = &[
         Log(|real, all| {
             group(all, 2 * 24 * 3600);
             as_it_stands(all, &real.kept_back);
+        }),
+    ),
+    (
+        "new keys that nobody gave the ledger",
+        Log(|_, all| {
+            carrying(all, 1);
+            group(all, 1);
+            signed_by(all.last_mut().unwrap(), NEXT[0]);
+        }),
+    ),
+    (
+        "new keys by one custodian",
+        Log(|real, all| {
+            carrying(all, 1);
+            next_keys(real, all, "karl");
+        }),
+    ),
+    (
+        "new keys, and another in the group",
+        Log(|real, all| {
+            carrying(all, 1);
+            let draft = all.last_mut().unwrap();
+            draft.payload["record_key"] = json!(key("mallory").public());
+            signed_by(draft, "mallory");
+            let proposal = next_keys(real, all, "karl");
+            concurred(all, "kira", &proposal);
+        }),
+    ),
+    (
+        "new keys, citing a head that nobody cosigned",
+        Log(|real, all| {
+            group(all, 1);
+            let policy = a_witness(all, "karl");
+            concurred(all, "kira", &policy);
+            carrying(all, 200);
+            let proposal = next_keys(real, all, "karl");
+            concurred(all, "kira", &proposal);
+        }),
+    ),
+    (
+        "a group by the old key after new ones",
+        Log(|real, all| {
+            carrying(all, 1);
+            let proposal = next_keys(real, all, "karl");
+            concurred(all, "kira", &proposal);
+            group(all, 1);
         }),
     ),
 ];

@@ -9,7 +9,7 @@ use tests::world::{World, opening, policy};
 
 use crate::evidence::checkpoint;
 use crate::life::request;
-use crate::second::forgery::{Bundle, Draft, later, nth, set_at};
+use crate::second::forgery::{Bundle, Draft, later, nth, set_at, signed_by};
 use crate::second::history;
 
 /// What a real service exported, and what the insider has besides.
@@ -62,6 +62,8 @@ impl Ledger {
 pub fn group(all: &mut Vec<Draft>, later_s: i64) {
     let last = all.iter().rfind(|draft| draft.kind == "group").unwrap();
     let mut group = last.clone();
+    group.payload.as_object_mut().unwrap().remove("record_key");
+    signed_by(&mut group, "the ledger's records");
     later(&mut group.payload["recorded_at"], later_s);
     // What the next ones are called is known when they are signed.
     group.payload["first"] = json!((1_000_000 + all.len()).to_string());
@@ -132,6 +134,40 @@ pub fn mallorys_key(all: &mut Vec<Draft>, who: &str) -> String {
     let draft = all.last_mut().unwrap();
     replace_possession(&mut draft.payload);
     name
+}
+
+/// The seeds of the ledger's next two keys.
+pub const NEXT: [&str; 2] = ["the ledger's next records", "the ledger's next checkpoints"];
+
+/// Appends a group that carries the ledger's next key for records, and is signed by it.
+pub fn carrying(all: &mut Vec<Draft>, later_s: i64) {
+    group(all, later_s);
+    let draft = all.last_mut().unwrap();
+    draft.payload["record_key"] = json!(key(NEXT[0]).public());
+    signed_by(draft, NEXT[0]);
+}
+
+/// Appends a custodian's proposal that the ledger has its next keys from the last group on, and answers its name. It cites a head
+/// that nobody cosigned.
+pub fn next_keys(real: &Ledger, all: &mut Vec<Draft>, who: &str) -> String {
+    let at = all.iter().rposition(|draft| draft.kind == "group").unwrap();
+    let [record, checkpoint] = NEXT.map(key);
+    let act = json!({"reopen": {
+        "checkpoint": real.kept, "continued": {"root": all[at].payload["root"], "size": (at + 1).to_string()},
+        "keys": {"checkpoint_key": checkpoint.public(), "record_key": record.public()}, "origin": "ledger.example/2",
+    }});
+    let name = again(all, ("proposal", 0), who, |_| {});
+    all.last_mut().unwrap().payload["body"]["act"] = act;
+    name
+}
+
+/// Appends a custodian's proposal of a policy that demands a cosignature, and answers its name.
+pub fn a_witness(all: &mut Vec<Draft>, who: &str) -> String {
+    let proposal = act(all, "policy");
+    again(all, ("proposal", proposal), who, |payload| {
+        payload["body"]["act"]["policy"]["policy"]["witnessing"] = json!({"replays": "0", "threshold": "1",
+            "witnesses": [{"key": key("a witness").public(), "name": "witness.example/1", "statement": "consistent"}]});
+    })
 }
 
 /// Puts mallory's key into boris's enrolment.

@@ -136,7 +136,10 @@ fn decided(act: &Act<'_>, proposal: Digest) -> Option<Change> {
     let ProposalStatus::Decided { effective_at } = state.status else { return None };
     let (concerned, what) = match &state.act {
         Decided::Policy { .. } => (Concerned::Everything, "the policy changed".to_owned()),
-        Decided::Reopen { .. } => (Concerned::Everything, "the log was reopened".to_owned()),
+        Decided::Reopen { keys: Some(_), .. } => {
+            (Concerned::Everything, "the ledger got new keys".to_owned())
+        }
+        Decided::Reopen { keys: None, .. } => (Concerned::Everything, "the log was reopened".to_owned()),
         Decided::Enrol { principal, .. } => {
             (Concerned::Person(principal.clone()), format!("{principal} was enrolled or got a key"))
         }

@@ -62,7 +62,7 @@ pub(super) fn judge(
     checkpoint: &Checkpoint,
     earlier: &[EarlierHead],
 ) -> KeptByPack {
-    match Checkpoint::parse_and_verify_any(note, &charter.charter.checkpoint_key) {
+    match charter.read_note(note) {
         Err(error) => {
             KeptByPack { head: None, standing: PackStanding::Contradicts { reason: error.to_string() } }
         }

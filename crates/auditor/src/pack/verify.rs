@@ -9,6 +9,8 @@ use std::io::{self, BufRead};
 
 use ledger::time::Timestamp;
 use programme::entity::{CharterState, PrincipalState};
+use programme::reopening::Rekeying;
+use programme::replay::Reason;
 use programme::{At, Code, Halt, Key, RULES_VERSION, State, apply, begin_group, decide};
 use records::governance::Role;
 use records::journal::Group;
@@ -89,13 +91,17 @@ fn check<R: BufRead>(lines: &mut Lines<R>, kept: &[String], report: &mut PackRep
         last: None,
         ledger: report.ledger,
         now: None,
+        rekeying: None,
         seen: Seen::default(),
         shown: &mut report.shown,
         state: State::complete(),
         web: Web::new(&header.scope),
     };
     check.take_records(lines)?;
-    let Check { checkpoint, seen, state, web, .. } = check;
+    let Check { checkpoint, rekeying, seen, state, web, .. } = check;
+    if rekeying.is_some() {
+        return Err(Place::default().of(rekey_incomplete()));
+    }
     if let Some(position) = web.first_uncited() {
         let place = Place { position: Some(position), line: None };
         return Err(
@@ -109,6 +115,10 @@ fn check<R: BufRead>(lines: &mut Lines<R>, kept: &[String], report: &mut PackRep
                 "the checkpoint is under another origin than the log ends with, as far as the pack says";
             return Err(Place::HEADER.wrong("checkpoint_origin", reason));
         }
+        // By the key of the end, which the first record need not know.
+        charter
+            .read_note(&header.checkpoint)
+            .map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
         let judged = kept.iter().map(|note| heads::judge(note, charter, &checkpoint, &header.earlier));
         report.kept = judged.collect();
     }
@@ -177,6 +187,8 @@ struct Check<'a> {
     ledger: Digest,
     /// The time of the last group that the pack has, the founding's before the first.
     now: Option<Timestamp>,
+    /// The act with which the present group has to begin, until it is there.
+    rekeying: Option<Rekeying>,
     seen: Seen,
     shown: &'a mut Shown,
     state: State,
@@ -246,8 +258,13 @@ impl Check<'_> {
         if position != 0 {
             return Err(place.wrong("founding_missing", "the founding record stands at position 0"));
         }
-        let key = &founding.body.checkpoint_key;
-        let checkpoint = Checkpoint::parse_and_verify_any(&self.header.checkpoint, key)
+        let note = &self.header.checkpoint;
+        let (origin, key) = (founding.body.origin.as_str(), &founding.body.checkpoint_key);
+        let checkpoint = Checkpoint::parse_unverified(note)
+            .and_then(|checkpoint| {
+                let is_first = checkpoint.origin == origin;
+                if is_first { Checkpoint::parse_and_verify(note, origin, key) } else { Ok(checkpoint) }
+            })
             .map_err(|error| Place::HEADER.wrong(code_of_checkpoint(error), error.to_string()))?;
         for earlier in &self.header.earlier {
             let is_head = (1..checkpoint.size).contains(&earlier.size.0);
@@ -270,6 +287,9 @@ impl Check<'_> {
 
     fn judge(&mut self, record: &Verified, position: u64) -> Result<(), Wrong> {
         let kind = record.kind();
+        if self.rekeying.as_mut().is_some_and(|rekeying| !rekeying.takes(record)) {
+            return Err(rekey_incomplete());
+        }
         if kind.signed_by_ledger() {
             self.check_ledgers_key(record)?;
         }
@@ -315,6 +335,7 @@ impl Check<'_> {
             return Err(wrong("group_time", "the group's time lies before that of an earlier one"));
         }
         begin_group(&mut self.state, group);
+        self.rekeying = Rekeying::of(group);
         self.now = Some(group.recorded_at);
         self.seen.begin(group.recorded_at);
         Ok(())
@@ -332,6 +353,8 @@ impl Check<'_> {
                         self.state.load(key.clone(), None);
                     }
                 }
+                let charter = self.state.get::<CharterState>(&Key::Charter);
+                self.rekeying.take_if(|rekeying| charter.is_some_and(|charter| rekeying.is_done(charter)));
                 Ok(())
             }
             Err(Halt::Refused(refusal)) if is_governance || refusal.code <= Code::RoleMissing => {
@@ -350,7 +373,12 @@ impl Check<'_> {
 
     fn check_ledgers_key(&self, record: &Record) -> Result<(), Wrong> {
         let signed = record.envelope().key_id;
-        if self.charter().is_some_and(|charter| charter.charter.record_key.id() == signed) {
+        let carried = match record.payload() {
+            Payload::Group(group) => group.record_key.as_ref(),
+            _ => None,
+        };
+        let key = carried.or_else(|| self.charter().map(CharterState::record_key));
+        if key.is_some_and(|key| key.id() == signed) {
             return Ok(());
         }
         Err(wrong(
@@ -395,6 +423,11 @@ fn read_record<R: BufRead>(lines: &mut Lines<R>) -> Result<(Claim, Vec<u8>), Sto
         place.wrong("record_malformed", format!("the line is not a record and its proof: {error}"))
     })?;
     Ok((Claim { position: position.0, proof }, envelope.encode()))
+}
+
+fn rekey_incomplete() -> Wrong {
+    let reason = Reason::RekeyIncomplete;
+    wrong(reason.code(), reason.to_string())
 }
 
 fn wrong(code: &'static str, reason: impl Into<String>) -> Wrong {

@@ -329,6 +329,7 @@ fn nothing_is_kept_of_what_is_refuted_or_was_restored() {
     let act = Act::Reopen {
         checkpoint: within.header.checkpoint.clone(),
         continued: Basis { root: within.checkpoint("").root, size: Integer(size + 1) },
+        keys: None,
         origin: parse(NEW),
     };
     let record = ledger.sign(&Staff::new().anna, Body::Proposal(Proposal { act }));

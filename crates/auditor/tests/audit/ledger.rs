@@ -129,7 +129,11 @@ impl Ledger {
     /// Begins the next group, so much later.
     pub fn begin_group(&mut self, later_s: u64) {
         self.now = self.now.plus(later_s).unwrap();
-        let group = self.next_group();
+        self.begin(self.next_group());
+    }
+
+    /// Begins a group with this record, which the ledger's key signs.
+    pub fn begin(&mut self, group: Group) {
         if self.keeps_earlier {
             self.earlier.insert(self.size(), self.balances());
         }
@@ -145,6 +149,7 @@ impl Ledger {
             epoch: parse("7420000000000000001/1"),
             first: Integer(self.size()),
             ledger: self.id,
+            record_key: None,
             recorded_at: self.now,
             root: self.frontier.root(),
             rules: Integer(RULES_VERSION),

@@ -7,6 +7,7 @@ mod exceptions;
 mod forged;
 mod ledger;
 mod pack;
+mod rekeyed;
 mod reopened;
 mod reported;
 mod reviewed;

@@ -17,7 +17,7 @@ pub const OLD: &str = "safeconduct.test/log";
 pub const NEW: &str = "safeconduct.test/log/2";
 
 /// The head of what there is, which the next group follows.
-fn left(ledger: &Ledger) -> Basis {
+pub fn left(ledger: &Ledger) -> Basis {
     let group = ledger.next_group();
     Basis { root: group.root, size: group.first }
 }
@@ -28,10 +28,11 @@ fn lost(size: u64, of: &str) -> Checkpoint {
 }
 
 fn reopen(ledger: &Ledger, cited: &Checkpoint, continued: Basis, origin: &str) -> Act {
-    Act::Reopen { checkpoint: cited.sign(&ledger.checkpoint_key), continued, origin: parse(origin) }
+    let checkpoint = cited.sign(&ledger.checkpoint_key);
+    Act::Reopen { checkpoint, continued, keys: None, origin: parse(origin) }
 }
 
-fn refusal(ledger: &Ledger, record: &Verified) -> Option<Code> {
+pub fn refusal(ledger: &Ledger, record: &Verified) -> Option<Code> {
     let at = At { position: ledger.size(), recorded_at: ledger.now };
     match decide(&ledger.state, at, record) {
         Ok(_) => None,
@@ -137,7 +138,7 @@ fn it_stands_alone_takes_a_quorum_and_cannot_be_vetoed() {
     let smaller = Basis { size: Integer(continued.size.0 - 1), ..continued };
     let cited = lost(continued.size.0 + 5, "lost");
     let by_another_key =
-        Act::Reopen { checkpoint: cited.sign(&ledger.record_key), continued, origin: parse(NEW) };
+        Act::Reopen { checkpoint: cited.sign(&ledger.record_key), continued, keys: None, origin: parse(NEW) };
     let bad = [
         reopen(ledger, &cited, other, NEW),
         reopen(ledger, &cited, smaller, NEW),

@@ -2,9 +2,9 @@
 
 use records::assets::{Forfeiture, Share};
 use records::disbursements::{Approval, Channel, Effect, Release};
-use records::governance::{Act, Activation, KeyPossession, Proposal, Role};
+use records::governance::{Act, Activation, KeyPossession, LedgersKeys, Proposal, Role};
 use records::scalar::{Evidence, Integer};
-use records::{Body, cases::OfferVersion};
+use records::{Basis, Body, cases::OfferVersion};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::SecretKey;
@@ -97,6 +97,21 @@ fn acts_policies_and_foundings_say_who_and_what() {
     let stolen = Act::Revoke { key, reason: "stolen".parse().unwrap(), since: Some(Integer(41)) };
     let words = format!("{:?}", describe(&Body::Proposal(Proposal { act: stolen })).details);
     assert!(words.contains("all that it signed from position 41 on"), "{words}");
+    let (checkpoint_key, record_key) = (charter().record_key, charter().checkpoint_key);
+    let ids = [&record_key, &checkpoint_key].map(|key| key.id().to_string());
+    let rekey = Act::Reopen {
+        checkpoint: "ledger.example/1\n7\nAAAA\n".to_owned(),
+        continued: Basis { root: Digest::of("root"), size: Integer(7) },
+        keys: Some(LedgersKeys { checkpoint_key, record_key }),
+        origin: "ledger.example/2".parse().unwrap(),
+    };
+    let words = describe(&Body::Proposal(Proposal { act: rekey }));
+    assert!(
+        words.headline.ends_with("ledger.example/2, with new keys of the ledger's"),
+        "{}",
+        words.headline
+    );
+    assert!(ids.iter().all(|id| words.details.iter().any(|(_, value)| value == id)), "{words:?}");
     let nobody = Act::Roles { principal: "bea".parse().unwrap(), roles: vec![] };
     assert!(describe(&Body::Proposal(Proposal { act: nobody })).headline.ends_with("roles none"));
     assert!(

@@ -197,7 +197,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
         let due = if has_more { self.all_overdue(due, recorded_at, &policy).await? } else { due };
         let lapses = self.lapses(&mut state, ledger, due).await?;
         let mut draft = Draft::new(&self.shared.keys, state, head, recorded_at);
-        draft.begin(ledger, self.epoch_token()?).map_err(not_built)?;
+        draft.begin(ledger, self.epoch_token()?, None).map_err(not_built)?;
         let units = [Unit { items: &lapses, mode: Mode::Each }];
         for outcome in self.decide(&mut draft, &units).await?.into_iter().flatten() {
             if let Outcome::Refused { refusal, .. } = outcome {
@@ -218,7 +218,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
         self.decide(draft, &units).await
     }
 
-    /// The ledger's id and the policy at a time, where the charter names this service's keys.
+    /// The ledger's id and the policy at a time, where the ledger's keys are this service's.
     fn governing(&self, state: &State, at: Timestamp) -> Result<(Digest, Policy), Failed> {
         let charter = state.get::<CharterState>(&Key::Charter);
         let policy = state.get::<PolicyState>(&Key::Policy);
@@ -227,7 +227,7 @@ impl<'a, 'k> Attempt<'a, 'k> {
             return Err(Failed::Stop(Unavailable::Internal));
         };
         if !has_keys_of(&self.shared.keys, charter) {
-            tracing::error!("the ledger was founded with other keys or another origin than this service has");
+            tracing::error!("the ledger has other keys or another origin than this service");
             return Err(Failed::Stop(Unavailable::Internal));
         }
         Ok((charter.ledger, policy.at(at).policy.clone()))

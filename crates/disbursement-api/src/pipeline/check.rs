@@ -73,6 +73,7 @@ fn begin(shared: &Shared, head: &Head, state: &mut State) -> Result<At, Unavaila
         epoch: shared.keys.origin.clone(),
         first: Integer(head.size),
         ledger,
+        record_key: None,
         recorded_at,
         root: head.root,
         rules: Integer(RULES_VERSION),

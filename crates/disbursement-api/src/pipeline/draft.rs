@@ -12,6 +12,7 @@ use records::journal::{Group, JournalEntry};
 use records::scalar::{Integer, Token};
 use records::{BuildError, Payload, Record, Verified};
 use signing::digest::Digest;
+use signing::keys::PublicKey;
 use store::load::Loaded;
 use store::log::Head;
 use store::rows::Rows;
@@ -84,12 +85,18 @@ impl<'k> Draft<'k> {
         }
     }
 
-    /// Appends the group's own record.
-    pub fn begin(&mut self, ledger: Digest, epoch: Token) -> Result<Verified, BuildError> {
+    /// Appends the group's own record, which carries the ledger's key for records where that is new.
+    pub fn begin(
+        &mut self,
+        ledger: Digest,
+        epoch: Token,
+        record_key: Option<PublicKey>,
+    ) -> Result<Verified, BuildError> {
         let group = Group {
             epoch,
             first: Integer(self.frontier.size()),
             ledger,
+            record_key,
             recorded_at: self.recorded_at,
             root: self.frontier.root(),
             rules: Integer(RULES_VERSION),
@@ -240,10 +247,10 @@ impl<'k> Draft<'k> {
     }
 }
 
-/// Whether a charter names the keys that this service has, and the log has its origin.
+/// Whether the ledger has the keys that this service has, by now, and the log its origin.
 pub(crate) fn has_keys_of(keys: &LedgerKeys, state: &CharterState) -> bool {
-    state.charter.record_key == *keys.record.public()
-        && state.charter.checkpoint_key == *keys.checkpoint.public()
+    *state.record_key() == *keys.record.public()
+        && *state.checkpoint_key() == *keys.checkpoint.public()
         && *state.origin() == keys.origin
 }
 

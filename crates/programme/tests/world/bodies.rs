@@ -164,9 +164,10 @@ fn enrolment(world: &World, words: &mut Words<'_>) -> Act {
 }
 
 /// `reopen origin` continues the log as it is, and cites a head that is longer; `left=forged|first` continues another one, and
-/// `cited=` cites one that is `unsigned`, of the origin `elsewhere`, or of this size and `another` log.
+/// `cited=` cites one that is `unsigned`, of the origin `elsewhere`, or of this size and `another` log. `keys=record,checkpoint`
+/// gives the ledger the keys of these names.
 fn reopening(world: &World, words: &mut Words<'_>) -> Act {
-    let left = Basis { root: world.frontier.root(), size: Integer(world.frontier.size()) };
+    let left = world.left();
     let continued = match words.take("left") {
         Some("forged") => Basis { root: Digest::of("forged"), ..left },
         Some(_) => world.first_basis(),
@@ -177,7 +178,12 @@ fn reopening(world: &World, words: &mut Words<'_>) -> Act {
     let origin = if cited == "elsewhere" { "ledger.example/9" } else { "ledger.example/1" }.to_owned();
     let size = if cited == "another" { left.size.0 } else { left.size.0 + 5 };
     let checkpoint = Checkpoint { origin, root: Digest::of("lost"), size }.sign(&key);
-    Act::Reopen { checkpoint, continued, origin: id(words.next()) }
+    let keys = words.take("keys").map(|names| {
+        let (record, checkpoint) = names.split_once(',').expect("two keys");
+        let [record_key, checkpoint_key] = [record, checkpoint].map(|name| secret(name).public().clone());
+        LedgersKeys { checkpoint_key, record_key }
+    });
+    Act::Reopen { checkpoint, continued, keys, origin: id(words.next()) }
 }
 
 fn asset(world: &World, verb: &str, words: &mut Words<'_>, value_date: Date) -> Option<Body> {

@@ -15,7 +15,7 @@ use ledger::account::Limit;
 use ledger::books::{Balance, BalanceKey, Books};
 use ledger::proofs::{self, prove_fund};
 use ledger::time::Timestamp;
-use programme::entity::{DisbursementState, Entity, FundState, PolicyState, VersionedPolicy};
+use programme::entity::{CharterState, DisbursementState, Entity, FundState, PolicyState, VersionedPolicy};
 use programme::publication::{Padding, padding};
 use programme::replay::Replay;
 use programme::{At, Decision, Halt, Key, Lookup, RULES_VERSION, State, apply, begin_group, decide};
@@ -75,6 +75,8 @@ pub struct World {
     group: Option<Timestamp>,
     /// How the present group has to end.
     padding: Option<Padding>,
+    /// The name of the key for records that the next group carries, and is signed by.
+    pub carried: Option<String>,
     basis: Basis,
     ids: u64,
     ledger: Digest,
@@ -94,6 +96,7 @@ impl World {
             now: id("2030-01-01T00:00:00Z"),
             group: None,
             padding: None,
+            carried: None,
             basis: Basis { root: Frontier::new().root(), size: Integer(0) },
             ids: 1000,
             ledger: Digest::of("a ledger that nobody founded"),
@@ -110,7 +113,7 @@ impl World {
         fork.state = self.state.clone();
         fork.books = self.books.clone();
         let (group, padding, basis, ledger) = (self.group, self.padding, self.basis, self.ledger);
-        World { group, padding, basis, ledger, ..fork }
+        World { group, padding, basis, ledger, carried: self.carried.clone(), ..fork }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -167,7 +170,7 @@ impl World {
 
     /// The ledger logs a lapse.
     pub fn lapse(&mut self, lapse: Lapse) -> Result<Option<JournalEntry>, Halt> {
-        self.submit(Payload::Lapse(lapse), &cast::record_key())
+        self.submit(Payload::Lapse(lapse), &self.record_key())
     }
 
     /// Somebody sends an instruction: its digest, and the entry that it causes.
@@ -250,7 +253,7 @@ impl World {
         let Some(padding) = self.padding.take() else { return };
         for _ in 0..padding.count(self.frontier.size()) {
             let pad = Payload::Pad(padding.pad(self.ledger, self.frontier.size()));
-            self.append(&Record::sign(pad, &cast::record_key()).unwrap());
+            self.append(&Record::sign(pad, &self.record_key()).unwrap());
         }
     }
 
@@ -261,6 +264,7 @@ impl World {
             epoch: id("7000000000000000001/1"),
             first: Integer(self.frontier.size()),
             ledger: self.ledger,
+            record_key: self.carried.as_deref().map(|name| secret(name).public().clone()),
             recorded_at: self.now,
             root: self.frontier.root(),
             rules: Integer(RULES_VERSION),
@@ -269,8 +273,24 @@ impl World {
         self.group = Some(self.now);
         begin_group(&mut self.state, &group);
         self.padding = padding(&self.state, last, self.now);
-        let record = Record::sign(Payload::Group(group), &cast::record_key()).unwrap();
+        let key = self.carried.take().map_or_else(|| self.record_key(), |name| secret(&name));
+        let record = Record::sign(Payload::Group(group), &key).unwrap();
         self.append(&record);
+    }
+
+    /// The key with which the ledger signs now.
+    fn record_key(&self) -> SecretKey {
+        let charter = self.state.get::<CharterState>(&Key::Charter);
+        let keys = [cast::record_key(), secret("ledger/records/2")];
+        keys.into_iter().find(|key| charter.is_some_and(|known| known.record_key() == key.public())).unwrap()
+    }
+
+    /// The head that a reopening continues: the present group's, where that has begun.
+    pub fn left(&self) -> Basis {
+        match self.group == Some(self.now) {
+            true => self.basis,
+            false => Basis { root: self.frontier.root(), size: Integer(self.frontier.size()) },
+        }
     }
 
     /// Appends the record to the log, and replays it from its bytes.
@@ -288,7 +308,7 @@ impl World {
 
     fn post(&mut self, entry: &JournalEntry) {
         let payload = Payload::JournalEntry(Box::new(entry.clone()));
-        self.append(&Record::sign(payload, &cast::record_key()).unwrap());
+        self.append(&Record::sign(payload, &self.record_key()).unwrap());
         let entry = entry.entry();
         entry.validate().unwrap();
         let posted = self.books.check(&entry).unwrap_or_else(|error| panic!("{error}: {entry:#?}"));

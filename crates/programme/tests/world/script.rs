@@ -100,10 +100,14 @@ impl World {
         let mut words = line.split_whitespace();
         let who = words.next().expect("a line begins with who acts");
         let mut words = match who {
-            "wait" | "clock" | "lapse" | "found" | "see" | "is" => Words::of(words),
+            "wait" | "clock" | "carry" | "lapse" | "found" | "see" | "is" => Words::of(words),
             _ => return self.instruct(who, line, words.next().expect("a verb"), Words::of(words)),
         };
         let outcome = match who {
+            "carry" => {
+                self.carried = Some(words.next().to_owned());
+                Ok(None)
+            }
             "wait" | "clock" => {
                 let span_s = u64::try_from(seconds(words.next())).unwrap();
                 if who == "wait" {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use client::describe::describe;
 use client::receipt::Receipt;
+use client::reopening::Reopening;
 use client::witnessing::{Demanded, Refreshed};
 use client::{Ledger, outbox};
 use records::bundle::Header;
@@ -53,6 +54,9 @@ pub enum ReceiptCommand {
         /// Beside --founding: receipts of the custodians' act by which a later policy names witnesses, in the log's order
         #[arg(long, value_name = "RECEIPT", requires = "founding")]
         act: Vec<PathBuf>,
+        /// Beside --founding: what `safeconduct reopen` wrote, of each reopening since, in order
+        #[arg(long, value_name = "FILE", requires = "founding")]
+        reopened: Vec<PathBuf>,
     },
     /// Write a receipt as a C2SP tlog-proof, which other programs verify too
     Export {
@@ -152,15 +156,21 @@ fn check_whole(path: &Path) -> Result<Header> {
 impl ReceiptCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
-        let (path, founding, ledger, act) = match self {
-            ReceiptCommand::Verify { receipt, founding, ledger, act } => (receipt, founding, ledger, act),
+        let (path, founding, ledger, act, reopened) = match self {
+            ReceiptCommand::Verify { receipt, founding, ledger, act, reopened } => {
+                (receipt, founding, ledger, act, reopened)
+            }
             ReceiptCommand::Export { receipt, out } => return export(global, &receipt, &out),
             ReceiptCommand::Refresh => return refresh(global),
         };
         let (known, demanded) = match (founding, ledger) {
             (Some(file), Some(ledger)) => {
                 let envelope: Envelope = input::json_file(&file)?;
-                let (known, founding) = Ledger::of_founding(&envelope, ledger, "")?;
+                let (mut known, founding) = Ledger::of_founding(&envelope, ledger, "")?;
+                for file in reopened {
+                    let receipts = input::json_file::<Vec<Receipt>>(&file)?;
+                    known = Reopening::verify(&receipts, &known, &founding)?.followed(&known)?;
+                }
                 let act = act.iter().map(|file| input::json_file(file)).collect::<Result<Vec<Receipt>>>()?;
                 let demanded = match act.as_slice() {
                     [] => Demanded::of_founding(&founding)?,
@@ -177,9 +187,8 @@ impl ReceiptCommand {
         };
         let receipt = read_receipt(&path)?;
         let is_lost = known.has_lost(&receipt);
-        let verified = receipt
-            .verify(known.origin_at(&receipt.checkpoint), &known.checkpoint_key)
-            .and_then(|proven| Ok((proven, demanded.is_met_by(&receipt.checkpoint)?)));
+        let verified =
+            known.verify(&receipt).and_then(|proven| Ok((proven, demanded.is_met_by(&receipt.checkpoint)?)));
         let (proven, is_cosigned) = match verified {
             Ok(verified) => verified,
             Err(error) => {

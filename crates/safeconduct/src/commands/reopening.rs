@@ -1,4 +1,4 @@
-//! What custodians sign, and everybody accepts, when a log that lost records goes on under a new origin. Nothing here is
+//! What custodians sign, and everybody accepts, when a log that lost records, or gets new keys, goes on under a new origin. Nothing here is
 //! sent: the acts are files, which the operator appends with `safeconduct reopen`.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use client::Client;
 use client::describe::act as act_words;
 use client::receipt::Receipt;
 use client::reopening::{Followed, founding, proposed};
-use records::governance::{Act, Concurrence, Proposal};
+use records::governance::{Act, Concurrence, LedgersKeys, Proposal};
 use records::scalar::{Integer, Token};
 use records::{Basis, Body, Record};
 use serde_json::json;
@@ -34,6 +34,9 @@ pub enum ReopeningCommand {
         /// The new origin: none that the log ever had
         #[arg(long, value_name = "NAME")]
         origin: Token,
+        /// The ledger's keys from then on, where they change: the public.json that `service-keys new` wrote
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
         /// Where the signed proposal is written
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -73,7 +76,10 @@ impl ReopeningCommand {
     pub fn run(self, global: &Global) -> Result<ExitCode> {
         let client = global.client()?;
         match self {
-            ReopeningCommand::Propose { seen, origin, out } => propose(global, &client, &seen, origin, &out),
+            ReopeningCommand::Propose { seen, origin, keys, out } => {
+                let keys = keys.as_deref().map(input::json_file).transpose()?;
+                propose(global, &client, &seen, (origin, keys), &out)
+            }
             ReopeningCommand::Concur { proposal, seen, out } => {
                 concur(global, &client, &proposal, &seen, &out)
             }
@@ -82,8 +88,14 @@ impl ReopeningCommand {
     }
 }
 
-/// The head of what is left, replayed here, and the newest signed head that anybody here knows of, with its note.
-fn look(client: &Client, seen: &Seen, further: Option<&str>) -> Result<(Basis, Checkpoint, String)> {
+/// The head of what is left, replayed here, and the newest signed head that anybody here knows of, with its note: with new
+/// keys, the newest that is cosigned.
+fn look(
+    client: &Client,
+    seen: &Seen,
+    further: Option<&str>,
+    is_rekey: bool,
+) -> Result<(Basis, Checkpoint, String)> {
     let mut kept = notes(&seen.checkpoint)?;
     kept.extend(client.kept()?.note);
     kept.extend(further.map(str::to_owned));
@@ -102,24 +114,48 @@ fn look(client: &Client, seen: &Seen, further: Option<&str>) -> Result<(Basis, C
         Some((Checkpoint::parse_and_verify(&note, origin, &ledger.checkpoint_key).ok()?, note))
     });
     let of_now: Vec<(Checkpoint, String)> = of_now.collect();
-    let newest = of_now.iter().max_by_key(|(checkpoint, _)| checkpoint.size).cloned();
-    if of_now
-        .iter()
-        .any(|(one, _)| newest.as_ref().is_some_and(|(new, _)| one.size == new.size && one != new))
-    {
+    let has_two = |(one, _): &(Checkpoint, String)| {
+        of_now.iter().any(|(other, _)| one.size == other.size && one != other)
+    };
+    if of_now.iter().any(has_two) {
         return Err(Error::new(
             "two different heads of one size were signed: sign nothing, and tell the auditors",
         ));
     }
-    let (cited, note) = newest.ok_or_else(|| {
-        Error::new("this home keeps no checkpoint; name the newest that anybody has with --checkpoint FILE")
+    // As the policy of the replayed log demands, whatever this home knows of it.
+    let demanded = report.checked.witnessing.filter(|_| is_rekey);
+    let is_enough = |note: &str| match &demanded {
+        Some(demanded) => demanded.cosigned_by(note).is_ok_and(|by| demanded.suffices(&by)),
+        None => true,
+    };
+    let newest =
+        of_now.iter().filter(|(_, note)| is_enough(note)).max_by_key(|(checkpoint, _)| checkpoint.size);
+    let (cited, note) = newest.cloned().ok_or_else(|| {
+        let which = if demanded.is_some() { "cosigned checkpoint" } else { "checkpoint" };
+        Error::new(format!(
+            "this home keeps no {which}; name the newest that anybody has with --checkpoint FILE"
+        ))
     })?;
+    let end = cited.size.max(size);
+    if let Some((beyond, _)) = of_now.iter().find(|(one, _)| one.size > end) {
+        ui::note(format!(
+            "A head of size {} was signed, not cosigned, and is of no log that the act knows: whoever keeps it will not follow. Sign \
+             only if you know why.",
+            beyond.size
+        ));
+    }
     Ok((Basis { root, size: Integer(size) }, cited, note))
 }
 
-fn propose(global: &Global, client: &Client, seen: &Seen, origin: Token, out: &Path) -> Result<ExitCode> {
-    let (continued, _, checkpoint) = look(client, seen, None)?;
-    let act = Act::Reopen { checkpoint, continued, origin };
+fn propose(
+    global: &Global,
+    client: &Client,
+    seen: &Seen,
+    (origin, keys): (Token, Option<LedgersKeys>),
+    out: &Path,
+) -> Result<ExitCode> {
+    let (continued, _, checkpoint) = look(client, seen, None, keys.is_some())?;
+    let act = Act::Reopen { checkpoint, continued, keys, origin };
     let planned = Planned::from(Body::Proposal(Proposal { act }));
     let next =
         "give it, with the restored log, to the other custodians, who run: safeconduct reopening concur FILE";
@@ -129,7 +165,7 @@ fn propose(global: &Global, client: &Client, seen: &Seen, origin: Token, out: &P
 fn concur(global: &Global, client: &Client, proposal: &Path, seen: &Seen, out: &Path) -> Result<ExitCode> {
     let envelope: Envelope = input::json_file(proposal)?;
     let record = Record::parse(envelope.clone())?;
-    let Some((header, act @ Act::Reopen { checkpoint, continued, .. })) = proposed(&record) else {
+    let Some((header, act @ Act::Reopen { checkpoint, continued, keys, .. })) = proposed(&record) else {
         return Err(Error::new(format!("{} is no proposal to reopen a log", proposal.display())));
     };
     let ledger = client.ledger();
@@ -138,7 +174,7 @@ fn concur(global: &Global, client: &Client, proposal: &Path, seen: &Seen, out: &
     if header.ledger != ledger.ledger || proposer.is_none() {
         return Err(Error::new("the proposal is not one by a custodian of this ledger"));
     }
-    let (left, newest, _) = look(client, seen, Some(checkpoint))?;
+    let (left, newest, _) = look(client, seen, Some(checkpoint), keys.is_some())?;
     if left != *continued {
         return Err(Error::new(format!(
             "the proposal continues a log of size {}, root {}, and the restored one has size {}, root {}",
@@ -202,7 +238,7 @@ fn accept(global: &Global, client: &Client, file: &Path) -> Result<ExitCode> {
     if global.json {
         ui::json(&json!({
             "cited": cited.to_string(), "continued": from.to_string(), "custodians": reopening.custodians,
-            "kept": kept.to_string(), "lost": lost, "origin": reopening.head.origin,
+            "keys": reopening.keys, "kept": kept.to_string(), "lost": lost, "origin": reopening.head.origin,
         }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -212,6 +248,13 @@ fn accept(global: &Global, client: &Client, file: &Path) -> Result<ExitCode> {
         custodians.join(" and "),
         reopening.head.origin
     ));
+    if let Some(LedgersKeys { checkpoint_key, record_key }) = &reopening.keys {
+        ui::line(format!(
+            "The ledger has new keys: {} for records and {} for checkpoints.",
+            record_key.id(),
+            checkpoint_key.id()
+        ));
+    }
     ui::line(match cited.checked_sub(from) {
         Some(count @ 1..) => format!("Records {from} to {} are lost, {count} in number.", cited - 1),
         _ => "No record is known to be lost.".to_owned(),

@@ -1,4 +1,5 @@
-//! `safeconduct reopen`: appends the custodians' acts to a restored log and signs its head under the new origin.
+//! `safeconduct reopen`: appends the custodians' acts to a restored log and signs its head under the new origin, with new keys
+//! if the act names any; those are then put in place.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,8 +7,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use client::receipt::Receipt;
+use client::reopening::proposed;
 use disbursement_api::pipeline::{Reopened, Reopening};
 use ledger::time::Timestamp;
+use records::Record;
+use records::governance::Act;
 use records::scalar::Integer;
 use signing::dsse::Envelope;
 use store::{hashes, log};
@@ -20,12 +24,15 @@ use crate::{context, input, ui};
 /// `safeconduct reopen`
 #[derive(Debug, Args)]
 pub struct ReopenArgs {
-    /// The data directory that `restore` left, with the ledger's keys in place
+    /// The data directory that `restore` left, with the ledger's keys in place, unless they are replaced
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The custodians' acts: the proposal and the concurrences, each in a file
     #[arg(value_name = "FILE", required = true)]
     acts: Vec<PathBuf>,
+    /// The ledger's new keys, where the act names any: a directory that `service-keys new` made
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
     /// The register, which is replaced and kept beside; else DIR/register.json
     #[arg(long, value_name = "FILE")]
     register: Option<PathBuf>,
@@ -49,10 +56,24 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
         )));
     }
     let acts = args.acts.iter().map(|path| input::json_file(path)).collect::<Result<Vec<Envelope>>>()?;
+    match (acts.iter().any(gives_keys), &args.keys) {
+        (true, None) => {
+            return Err(Error::new(
+                "the act gives the ledger new keys: name the directory that they are in with --keys DIR",
+            ));
+        }
+        (false, Some(_)) => {
+            return Err(Error::new("the act gives the ledger no new keys; reopen without --keys"));
+        }
+        _ => {}
+    }
     let register = register_path(data, args.register.as_ref());
     let exported = data.join(RESTORED);
     let (reopened, receipts) = beside_database(&args.database, data, async |databases| {
-        let ledgers_keys = keys::open(data, &args.token)?;
+        let ledgers_keys = match &args.keys {
+            Some(dir) => keys::open_made(dir, &args.token)?,
+            None => keys::open(data, &args.token)?,
+        };
         let reopening = Reopening::of(
             databases.clone(),
             ledgers_keys,
@@ -91,6 +112,7 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
         Ok((reopened, receipts))
     })?;
     let Reopened { head, continued, cited, old_register } = &reopened;
+    let old_keys = args.keys.as_ref().map(|from| keys::replace(data, from, continued.size.0)).transpose()?;
     let proof = data.join(format!("reopened-at-{}.json", continued.size));
     write(&proof, &client::home::json(&receipts)?)?;
     fs::remove_file(&exported)?;
@@ -100,12 +122,24 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
     if let Some(kept) = old_register {
         ui::line(format!("The old register is kept: {}", kept.display()));
     }
+    if let Some(kept) = old_keys.flatten() {
+        ui::line(format!(
+            "The old keys are kept: {}. They sign nothing of this log any more.",
+            kept.display()
+        ));
+    }
     ui::line(format!(
         "Give this file to everybody, who accepts it with `safeconduct reopening accept FILE`: {}",
         proof.display()
     ));
     ui::line(format!("Next: safeconduct serve --data {} --archive NEW-DIR", data.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an act gives the ledger new keys.
+fn gives_keys(envelope: &Envelope) -> bool {
+    let record = Record::parse(envelope.clone());
+    record.is_ok_and(|record| matches!(proposed(&record), Some((_, Act::Reopen { keys: Some(_), .. }))))
 }
 
 /// Where the acts stand: directly after the group's own record.

@@ -10,9 +10,9 @@ use disbursement_api::pipeline;
 use ledger::time::Timestamp;
 use signing::digest::Digest;
 use store::embedded::{Archive, Target};
-use store::register;
+use store::{Databases, log, register};
 
-use super::{NEWEST, RESTORED, audit, beside_database, export, mark, notes, unmark};
+use super::{NEWEST, RESTORED, audit, beside_database, charter, export, mark, notes, unmark};
 use crate::error::{Error, REFUSED, Result};
 use crate::serve::{DatabaseArgs, explained, log_to_stderr};
 use crate::ui;
@@ -32,6 +32,9 @@ pub struct RestoreArgs {
     /// The `pg/pg_wal` of the server that is gone, if its disk can still be read: then what it had not archived is not lost
     #[arg(long, value_name = "DIR", requires = "archive")]
     lost_wal: Option<PathBuf>,
+    /// Custodians are to give the ledger new keys: even if nothing is lost, leave it not served, with what they need
+    #[arg(long)]
+    rekey: bool,
     /// The ledger's id
     #[arg(long, value_name = "ID")]
     ledger: Digest,
@@ -81,20 +84,22 @@ pub fn restore(args: RestoreArgs) -> Result<ExitCode> {
     }
 
     let exported = data.join(RESTORED);
-    let (report, may_be_served) = beside_database(&args.database, data, async |databases| {
+    let (report, may_be_served, cosigned) = beside_database(&args.database, data, async |databases| {
         export(databases, args.ledger, &exported).await?;
+        let cosigned = if args.rekey { cosigned(databases).await? } else { None };
+        kept.extend(cosigned.clone());
         let report = audit(&exported, args.ledger, &kept)?;
-        let may_be_served = registered.is_some() && is_whole(&report);
+        let may_be_served = registered.is_some() && is_whole(&report) && !args.rekey;
         let session = databases.session().await.map_err(explained)?;
         if !may_be_served {
-            store::log::mark_forked(session.client()).await.map_err(explained)?;
+            log::mark_forked(session.client()).await.map_err(explained)?;
         } else if pipeline::complete_tiles(databases, args.ledger).await.map_err(explained)? {
             // It may have been marked for want of what is known now.
-            store::log::unmark_forked(session.client()).await.map_err(explained)?;
+            log::unmark_forked(session.client()).await.map_err(explained)?;
         } else {
             return Err(Error::new("the stored head is not that of the records"));
         }
-        Ok((report, may_be_served))
+        Ok((report, may_be_served, cosigned))
     })?;
     ui::line(report.to_string());
     if may_be_served {
@@ -108,13 +113,15 @@ pub fn restore(args: RestoreArgs) -> Result<ExitCode> {
         ));
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(note) = newest(&report, &kept) {
+    // What a key signed that is to be replaced is worth what witnesses say of it.
+    if let Some(note) = cosigned.as_ref().or_else(|| newest(&report, &kept)) {
         super::write(&data.join(NEWEST), note.as_bytes())?;
     }
-    let why = why(&report, &kept, registered);
+    let is_planned = args.rekey && registered.is_some() && is_whole(&report);
+    let why = if is_planned { planned() } else { why(&report, &kept, registered) };
     mark(data, &why)?;
     ui::line(format!("NOT TO BE SERVED: {why}"));
-    Ok(ExitCode::from(REFUSED))
+    Ok(if is_planned { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
 /// A new data directory, which is not served until this has come to its end.
@@ -135,6 +142,22 @@ fn newest<'a>(report: &Report, kept: &'a [String]) -> Option<&'a String> {
     let signed =
         report.kept.iter().zip(kept).filter_map(|(judged, note)| Some((judged.head.as_ref()?.size, note)));
     signed.max_by_key(|(size, _)| *size).map(|(_, note)| note)
+}
+
+/// The newest head under the log's origin that witnesses cosigned, as its note.
+async fn cosigned(databases: &Databases) -> Result<Option<String>> {
+    let origin = charter(databases).await?.origin().to_string();
+    let client = databases.read().await?;
+    let note = log::latest_cosigned(&client).await.map_err(explained)?;
+    Ok(note.filter(|note| note.split('\n').next() == Some(origin.as_str())))
+}
+
+/// Why a database is not served of which nothing is lost.
+fn planned() -> String {
+    format!(
+        "custodians are to give the ledger new keys: docs/operating/rekey.md, with {RESTORED} and {NEWEST} in this directory. To \
+         go on with the keys that it has, run this again without --rekey"
+    )
 }
 
 /// Why a restored database is not served, and what to do.

@@ -1,14 +1,17 @@
 //! The ledger's two keys on disk: `keys/record.pem` and `keys/checkpoint.pem` in the data directory, each PKCS#8 and
-//! encrypted, readable by the service's account only. They are made at the first start and never replaced. The second may
-//! be in a token instead (`docs/operating/tokens.md`).
+//! encrypted, readable by the service's account only. They are made at the first start, and replaced only by custodians
+//! (`docs/operating/rekey.md`): then the new ones are made beforehand, in a directory of their own. The second may be in a
+//! token instead (`docs/operating/tokens.md`).
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind::{AlreadyExists, DirectoryNotEmpty};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+use records::governance::LedgersKeys;
 use signing::keys::{PublicKey, SecretKey};
 use signing::token::Signer;
 use zeroize::Zeroizing;
@@ -16,6 +19,7 @@ use zeroize::Zeroizing;
 use super::shown;
 use crate::error::{Error, Result};
 use crate::tokens::{self, Making};
+use crate::{input, ui};
 
 const PASSPHRASE: &str = "SAFECONDUCT_SERVICE_PASSPHRASE";
 /// The name under which a service manager hands the passphrase over (systemd: `LoadCredential=`).
@@ -24,8 +28,12 @@ const PIN: &str = "SAFECONDUCT_SERVICE_PIN";
 /// The same for the token's PIN.
 const PIN_CREDENTIAL: &str = "safeconduct-pin";
 const PASSPHRASE_CHARACTERS_MIN: usize = 8;
+/// Where a data directory has them.
+const DIR: &str = "keys";
 const RECORD: &str = "record.pem";
 const CHECKPOINT: &str = "checkpoint.pem";
+/// The public halves, for the custodians.
+const PUBLIC: &str = "public.json";
 
 /// Where the ledger's key for checkpoints is, unless it is a file.
 #[derive(Debug, Args)]
@@ -35,19 +43,67 @@ pub(crate) struct TokenArgs {
     checkpoint_key: Option<String>,
 }
 
+/// `safeconduct service-keys ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceKeysCommand {
+    /// Make two keys beforehand, which custodians then give the ledger; show them, where they are made already
+    New {
+        /// The directory in which they are, public.json beside them for the custodians
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        #[command(flatten)]
+        token: TokenArgs,
+    },
+}
+
+impl ServiceKeysCommand {
+    /// Runs it.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let ServiceKeysCommand::New { out, token } = self;
+        let (record, checkpoint) = open_in(&out, &token)?;
+        let keys =
+            LedgersKeys { checkpoint_key: checkpoint.public().clone(), record_key: record.public().clone() };
+        let public = out.join(PUBLIC);
+        input::write_public(&public, &client::home::json(&keys)?)?;
+        ui::line(format!("record key      {}", keys.record_key.id()));
+        ui::line(format!("checkpoint key  {}", keys.checkpoint_key.id()));
+        ui::line(format!(
+            "Next: back {} up, and give {} to the custodians, who run: safeconduct reopening propose --keys FILE",
+            shown(&out),
+            shown(&public)
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
 pub(crate) fn open(data: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
+    open_in(&data.join(DIR), token)
+}
+
+/// Those that are in a directory already.
+pub(crate) fn open_made(dir: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
+    if !dir.join(RECORD).exists() {
+        return Err(Error::new(format!(
+            "{} has no keys: safeconduct service-keys new --out DIR",
+            shown(dir)
+        )));
+    }
+    open_in(dir, token)
+}
+
+fn open_in(dir: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
+    let data = dir.parent().filter(|data| !data.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private(data)?;
-    let dir = data.join("keys");
     let (record, checkpoint) = (dir.join(RECORD), dir.join(CHECKPOINT));
     if let Some(uri) = &token.checkpoint_key {
-        return open_with_token(data, &dir, uri);
+        return open_with_token(data, dir, uri);
     }
     let passphrase = match (record.exists(), checkpoint.exists()) {
         (true, true) => passphrase("The service's passphrase: ")?,
         (false, false) => {
             let passphrase = new_passphrase()?;
-            make(data, &dir, &[RECORD, CHECKPOINT], &passphrase)?;
+            make(data, dir, &[RECORD, CHECKPOINT], &passphrase)?;
             passphrase
         }
         (has_record, _) => {
@@ -113,6 +169,44 @@ fn make(data: &Path, dir: &Path, names: &[&str], passphrase: &str) -> Result<()>
     }
     .and_then(|()| File::open(data)?.sync_all())
     .map_err(|error| failed("make", dir, &error))
+}
+
+/// Puts the keys of a directory in place of those of a data directory, which are kept beside it. It can be repeated where
+/// it was cut short. Answers where the old ones are, if there were any.
+pub(crate) fn replace(data: &Path, from: &Path, size: u64) -> Result<Option<PathBuf>> {
+    let (dir, new) = (data.join(DIR), data.join("keys.next"));
+    let old = data.join(format!("keys.before-{size}"));
+    let read = |path: PathBuf| match fs::read(&path) {
+        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", &path, &error)),
+    };
+    let files = [RECORD, CHECKPOINT].map(|name| Ok::<_, Error>((name, read(from.join(name))?)));
+    let [record, checkpoint] = files;
+    let files = [record?, checkpoint?];
+    let mut is_done = true;
+    for (name, bytes) in &files {
+        is_done &= read(dir.join(name))? == *bytes;
+    }
+    if !is_done {
+        if new.exists() {
+            fs::remove_dir_all(&new)?;
+        }
+        make_private(&new)?;
+        for (name, bytes) in files {
+            let path = new.join(name);
+            let written = bytes.map_or(Ok(()), |bytes| write(&path, &bytes));
+            written.map_err(|error| failed("write", &path, &error))?;
+        }
+        File::open(&new)?.sync_all()?;
+        if dir.exists() {
+            fs::rename(&dir, &old).map_err(|error| failed("keep the keys of before as", &old, &error))?;
+        }
+        fs::rename(&new, &dir)
+            .and_then(|()| File::open(data)?.sync_all())
+            .map_err(|error| failed("put the new keys into", &dir, &error))?;
+    }
+    Ok(Some(old).filter(|old| old.exists()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -43,6 +43,18 @@ fn a_checkpoint_byte_for_byte() {
 }
 
 #[test]
+fn what_a_note_says_is_read_whoever_signed_it() {
+    let signed = checkpoint().sign(&SecretKey::from_seed([6; 32]));
+    assert_eq!(parse(&signed), Err(CheckpointError::Unsigned));
+    assert_eq!(Checkpoint::parse_unverified(&signed), Ok(checkpoint()));
+    // It is a note all the same, and a checkpoint.
+    for bad in [signed.replace("\u{2014} ", ""), signed.replace("20852163", "020852163"), checkpoint().body()]
+    {
+        assert!(Checkpoint::parse_unverified(&bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_note_is_this_checkpoint_signed_once_or_it_is_not() {
     let (checkpoint, public) = (checkpoint(), key().public().clone());
     let signed = checkpoint.try_sign(&key()).unwrap();

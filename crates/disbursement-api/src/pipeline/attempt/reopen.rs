@@ -1,7 +1,9 @@
-//! A log that was restored without its last records goes on under a new origin: `docs/decisions/0014-reopening.md`.
+//! A log that was restored without its last records, or is given new keys, goes on under a new origin:
+//! `docs/decisions/0014-reopening.md`, `docs/decisions/0026-rekey.md`.
 //!
 //! No service runs meanwhile. The custodians' acts come as files and are appended as one group; then the whole log is
-//! read again from its records, and only its head is signed, under the new origin. So no second head of one size is
+//! read again from its records, and only its head is signed, under the new origin and with the keys that the act names. The
+//! keys of before are not needed. So no second head of one size is
 //! ever signed under the old one. The old register is kept beside the new one. Each step can be repeated.
 
 use std::collections::{HashMap, HashSet};
@@ -12,8 +14,9 @@ use std::sync::{Arc, RwLock};
 
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{CharterState, Entity, Stored as _};
-use records::governance::{Act, Proposal};
+use programme::entity::{CharterState, Entity, HeadState, Stored as _};
+use records::governance::{Act, LedgersKeys, Proposal};
+use records::scalar::Token;
 use records::{Basis, Body, Payload, Record, Verified};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -45,11 +48,17 @@ pub enum ReopenError {
     Unavailable(#[from] Unavailable),
     #[error("the acts are not a proposal to reopen the log and concurrences with it: {0}")]
     NotTheActs(String),
+    #[error(
+        "the proposal gives the ledger the keys {} for records and {} for checkpoints, and these are {record} and {checkpoint}: \
+         name the directory and the token that they are in",
+        .act.record_key.id(), .act.checkpoint_key.id()
+    )]
+    OtherKeys { act: Box<LedgersKeys>, record: KeyId, checkpoint: KeyId },
     #[error("the rules refuse {digest}: {refusal}")]
     Refused { digest: Digest, refusal: programme::Refusal },
     #[error(
-        "the register knows the head of size {newest} that was signed, and the proposal cites another, of size {cited}: \
-         the custodians have to cite the newest head that is known"
+        "the register knows the head of size {newest} that was signed, which is not of the log that is left, and the proposal cites \
+         another, of size {cited}: the custodians have to cite the newest head that is known"
     )]
     NewerKnown { newest: u64, cited: u64 },
     #[error("the register is another ledger's")]
@@ -84,6 +93,7 @@ pub struct Reopening {
     acts: Vec<Verified>,
     cited: Basis,
     continued: Basis,
+    keys: Option<LedgersKeys>,
 }
 
 impl Reopening {
@@ -104,8 +114,14 @@ impl Reopening {
         // The proposal first, each of the others after it.
         records.sort_by_key(|record| proposed(record).is_none());
         let first = records.first().and_then(|record| Some((record.digest(), proposed(record)?)));
-        let (digest, (note, continued, origin)) = first.ok_or_else(|| wrong("there is no such proposal"))?;
-        let (note, continued, origin) = (note.to_owned(), *continued, origin.clone());
+        let (digest, asked) = first.ok_or_else(|| wrong("there is no such proposal"))?;
+        let Asked { note, continued, keys, origin } = asked;
+        if let Some(act) = &keys
+            && (act.record_key != *record.public() || act.checkpoint_key != *checkpoint.public())
+        {
+            let (record, checkpoint) = (record.public().id(), checkpoint.public().id());
+            return Err(ReopenError::OtherKeys { act: Box::new(act.clone()), record, checkpoint });
+        }
         let concurs = |record: &Record| matches!(concurred(record), Some(proposal) if proposal == digest);
         if !records.iter().skip(1).all(concurs) {
             return Err(wrong("one of them is another record"));
@@ -125,28 +141,27 @@ impl Reopening {
             verifying: tokio::sync::Semaphore::new(super::super::VERIFIED_AT_ONCE),
             metrics: crate::metrics::Metrics::new(),
         };
-        let cited = Checkpoint::parse_and_verify_any(&note, shared.keys.checkpoint.public())
-            .map_err(|error| wrong(&error.to_string()))?;
+        let cited = charter(&shared).await?.read_note(&note).map_err(|error| wrong(&error.to_string()))?;
         let cited = Basis { root: cited.root, size: records::scalar::Integer(cited.size) };
-        let keys = enrolled(&shared, &records).await?;
+        let enrolled = enrolled(&shared, &records).await?;
         let verify = |record: Record| {
-            let key = keys.get(&record.envelope().key_id).ok_or_else(|| wrong("a key is not enrolled"))?;
+            let key =
+                enrolled.get(&record.envelope().key_id).ok_or_else(|| wrong("a key is not enrolled"))?;
             record.verify(key).map_err(|error| wrong(&error.to_string()))
         };
         let acts = records.into_iter().map(verify).collect::<Result<Vec<_>, _>>()?;
-        Ok(Reopening { shared, register, acts, cited, continued })
+        Ok(Reopening { shared, register, acts, cited, continued, keys })
     }
 
     /// Appends the acts as one group, unless they are in the log already.
     pub async fn append(&self) -> Result<(), ReopenError> {
         let Reopening { shared, acts, .. } = self;
-        let charter = self.charter().await?;
+        let charter = charter(shared).await?;
         if self.is_appended(&charter) {
             return Ok(());
         }
         if let Some(held) = self.old_register(charter.ledger)?
-            && (held.size > self.cited.size.0
-                || (held.size == self.cited.size.0 && held.root != self.cited.root))
+            && !self.accounts_for(&held).await?
         {
             return Err(ReopenError::NewerKnown { newest: held.size, cited: self.cited.size.0 });
         }
@@ -154,7 +169,8 @@ impl Reopening {
         let confirmed = Confirmed::new(shared.settings.confirm_clock, shared.now());
         let attempt = Attempt::locked(shared, &connection, confirmed);
         let acts = acts.iter().map(|act| Prepared::of(act.clone(), shared.now())).collect::<Vec<_>>();
-        match attempt.reopen(&connection, &acts).await {
+        let carried = self.keys.as_ref().map(|keys| keys.record_key.clone());
+        match attempt.reopen(&connection, &acts, carried).await {
             Ok(()) => Ok(()),
             Err(NotReopened::Failed(failed)) => Err(failed.reason().into()),
             Err(NotReopened::Refused { digest, refusal }) => Err(ReopenError::Refused { digest, refusal }),
@@ -165,7 +181,7 @@ impl Reopening {
     /// nothing from any service.
     pub async fn sign(&self) -> Result<Reopened, ReopenError> {
         let Reopening { shared, cited, continued, .. } = self;
-        let charter = self.charter().await?;
+        let charter = charter(shared).await?;
         if !self.is_appended(&charter) || !super::has_keys_of(&shared.keys, &charter) {
             tracing::error!("the acts are not in the log, or the keys are not the ledger's");
             return Err(Unavailable::Internal.into());
@@ -200,18 +216,32 @@ impl Reopening {
         last.is_some() && last == self.acts.first().map(|act| act.digest())
     }
 
+    /// Whether a head that was signed is one of the log that is left, or not newer than the cited one.
+    async fn accounts_for(&self, held: &RegisterState) -> Result<bool, ReopenError> {
+        let (cited, left) = (&self.cited, &self.continued);
+        if held.size < cited.size.0 || (held.size == cited.size.0 && held.root == cited.root) {
+            return Ok(true);
+        }
+        if held.size >= left.size.0 {
+            return Ok(held.size == left.size.0 && held.root == left.root);
+        }
+        let loaded = self.shared.storage.load(vec![Key::Head(held.size)]).await?;
+        let head = loaded.into_iter().find_map(|(_, entity)| entity);
+        Ok(head.as_ref().and_then(HeadState::of).is_some_and(|head| head.root == held.root))
+    }
+
     fn old_register(&self, ledger: Digest) -> Result<Option<RegisterState>, ReopenError> {
         match store::register::read(&self.register) {
             Ok(Some(held)) if held.ledger != ledger => Err(ReopenError::OtherRegister),
             other => Ok(other?),
         }
     }
+}
 
-    async fn charter(&self) -> Result<CharterState, ReopenError> {
-        let loaded = self.shared.storage.load(vec![Key::Charter]).await?;
-        let charter = loaded.into_iter().find_map(|(_, entity)| entity);
-        Ok(charter.as_ref().and_then(CharterState::of).cloned().ok_or(Unavailable::Internal)?)
-    }
+async fn charter(shared: &Shared) -> Result<CharterState, ReopenError> {
+    let loaded = shared.storage.load(vec![Key::Charter]).await?;
+    let charter = loaded.into_iter().find_map(|(_, entity)| entity);
+    Ok(charter.as_ref().and_then(CharterState::of).cloned().ok_or(Unavailable::Internal)?)
 }
 
 /// Stores the tiles that a restored log lacks: it may have been restored to a moment at which they were still to come.
@@ -223,11 +253,23 @@ pub async fn complete_tiles(databases: &Databases, ledger: Digest) -> Result<boo
 }
 
 /// What a proposal to reopen says.
-fn proposed(record: &Record) -> Option<(&str, &Basis, &records::scalar::Token)> {
+struct Asked {
+    note: String,
+    continued: Basis,
+    keys: Option<LedgersKeys>,
+    origin: Token,
+}
+
+fn proposed(record: &Record) -> Option<Asked> {
     match record.payload() {
         Payload::Instruction(_, body) => match &**body {
-            Body::Proposal(Proposal { act: Act::Reopen { checkpoint, continued, origin } }) => {
-                Some((checkpoint, continued, origin))
+            Body::Proposal(Proposal { act: Act::Reopen { checkpoint, continued, keys, origin } }) => {
+                Some(Asked {
+                    note: checkpoint.clone(),
+                    continued: *continued,
+                    keys: keys.clone(),
+                    origin: origin.clone(),
+                })
             }
             _ => None,
         },
@@ -278,8 +320,14 @@ impl From<Failed> for NotReopened {
 }
 
 impl Attempt<'_, '_> {
-    /// Appends one group that begins with the acts. What ran out meanwhile lapses after them.
-    async fn reopen(&self, connection: &dyn Appender, acts: &[Prepared]) -> Result<(), NotReopened> {
+    /// Appends one group that begins with the acts, and carries a new key for records, if there is one. What ran out
+    /// meanwhile lapses after them.
+    async fn reopen(
+        &self,
+        connection: &dyn Appender,
+        acts: &[Prepared],
+        carried: Option<PublicKey>,
+    ) -> Result<(), NotReopened> {
         let clock = self.shared.now();
         let keys = acts.iter().flat_map(|act| act.keys.iter().cloned());
         let keys: HashSet<Key> = keys.chain([Key::Charter, Key::Policy]).collect();
@@ -300,7 +348,7 @@ impl Attempt<'_, '_> {
         let due = self.all_overdue(due, recorded_at, &policy).await?;
         let lapses = self.lapses(&mut state, ledger, due).await?;
         let mut draft = Draft::new(&self.shared.keys, state, &head, recorded_at);
-        draft.begin(ledger, self.epoch_token()?).map_err(not_built)?;
+        draft.begin(ledger, self.epoch_token()?, carried).map_err(not_built)?;
         let units = [Unit { items: acts, mode: Mode::All }, Unit { items: &lapses, mode: Mode::Each }];
         for outcome in self.decide(&mut draft, &units).await?.into_iter().flatten() {
             if let Outcome::Refused { digest, refusal } = outcome {
