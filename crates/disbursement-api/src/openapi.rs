@@ -251,7 +251,11 @@ fn operation(
         }
         Who::Roles(roles) => {
             all.extend(SIGNED);
-            all.extend((!route.spares).then_some("key_spare"));
+            if route.spares {
+                operation["description"] = json!("A spare key that waits may call it too.");
+            } else {
+                all.push("key_spare");
+            }
             operation["security"] = json!([{"signature": [], "signature_input": []}]);
             operation["x-roles"] = json!(roles.iter().map(|role| role.name()).collect::<Vec<_>>());
         }
