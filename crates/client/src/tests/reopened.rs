@@ -101,7 +101,8 @@ impl Reopened {
         assert!(demanded(&client).witnessing.is_some());
         let cited = client.refresh().unwrap();
 
-        let reopen = Act::Reopen { checkpoint: cited.note.unwrap(), continued, origin: NEW.parse().unwrap() };
+        let (checkpoint, origin) = (cited.note.unwrap(), NEW.parse().unwrap());
+        let reopen = Act::Reopen { checkpoint, continued, keys: None, origin };
         let acts = fake.with(|log| {
             log.hashes = kept;
             log.origin = NEW;
