@@ -183,17 +183,18 @@ impl Client {
         self.connection.open(path, &self.key)
     }
 
-    /// The checkpoint that this machine verified last; the founding record stands for one of size 1.
+    /// The checkpoint that this machine verified last; without one, that at which its ledger begins.
     pub fn kept(&self) -> Result<Kept, Error> {
+        let begin = || Kept { checkpoint: self.ledger.begin(), note: None };
         let Some(note) = self.home.read_text(CHECKPOINT)? else {
-            return Ok(self.founding());
+            return Ok(begin());
         };
         let checkpoint =
             Checkpoint::parse_and_verify(&note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key);
         match checkpoint {
             Ok(checkpoint) => Ok(Kept { checkpoint, note: Some(note) }),
             // It was about to be replaced when the command that accepted a reopening was cut short.
-            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(self.founding()),
+            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(begin()),
             Err(error) => Err(Error::Damaged { path: self.home.path(CHECKPOINT), reason: error.to_string() }),
         }
     }
@@ -282,7 +283,8 @@ impl Client {
     ) -> Error {
         let at = self.connection.now().unix();
         let kept_text = kept.note.clone().unwrap_or_else(|| {
-            format!("the founding record, {FOUNDING}: size 1, root {}\n", kept.checkpoint.root)
+            let Checkpoint { size, root, .. } = kept.checkpoint;
+            format!("what {LEDGER} and {FOUNDING} begin with: size {size}, root {root}\n")
         });
         let proof_text: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
         let mut evidence = Vec::new();

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use ledger::id::PrincipalId;
 use records::governance::{Act, Founding, Proposal};
+use records::scalar::Integer;
 use records::{Basis, Body, Header, Payload, Record};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
@@ -78,6 +79,11 @@ impl Reopening {
         let mut head = None;
         for (receipt, position) in receipts.iter().zip(continued.size.0.saturating_add(1)..) {
             let proven = receipt.verify(origin.as_str(), key).map_err(|error| wrong(&error.to_string()))?;
+            if receipt.checkpoint != first.checkpoint {
+                return Err(wrong(
+                    "its records are not under one checkpoint; ask for the file that `reopen` wrote",
+                ));
+            }
             if receipt.position.0 != position {
                 return Err(wrong("its records do not stand where a reopening stands"));
             }
@@ -143,7 +149,10 @@ impl Client {
         let reopening = Reopening::verify(receipts, ledger, &founding(self.home(), ledger)?)?;
         let kept = self.kept()?;
         let held = &kept.checkpoint;
-        for head in [held].into_iter().chain(further) {
+        // What this machine verified may be lost; what the custodians left is in the new log, whatever that is.
+        let Basis { root, size } = reopening.continued;
+        let left = Checkpoint { origin: ledger.origin.to_string(), size: size.0, root };
+        for head in [&left, held].into_iter().chain(further) {
             self.account_for(head, &reopening)?;
         }
         let lost = lost(self.home(), ledger, reopening.continued.size.0)?;
@@ -158,7 +167,9 @@ impl Client {
             .origin
             .parse()
             .map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
-        self.home().write_json(LEDGER, &Ledger { earlier, origin, ..ledger.clone() })?;
+        let Checkpoint { root, size, .. } = reopening.head;
+        let begins = Some(Basis { root, size: Integer(size) });
+        self.home().write_json(LEDGER, &Ledger { begins, earlier, origin, ..ledger.clone() })?;
         self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
         Ok(Followed { kept: held.size, reopening, lost })
     }
@@ -172,8 +183,8 @@ impl Client {
             let proof = self.consistency(size, head.size)?;
             if verify_consistency(size, held.root, head.size, head.root, &proof).is_err() {
                 return unaccounted(
-                    "the new log does not begin with what this machine verified: the ledger was forked. Do not sign \
-                     anything, and tell the auditors",
+                    "the new log does not begin with what this machine verified, or with what the custodians left: the ledger was \
+                     forked. Do not sign anything, and tell the auditors",
                 );
             }
         } else if held.size > cited.size || (held.size == cited.size && held.root != cited.root) {

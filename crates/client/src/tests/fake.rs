@@ -52,6 +52,7 @@ pub enum Trick {
 
 pub struct Log {
     pub hashes: MemoryHashes,
+    pub origin: String,
     pub founding: Envelope,
     pub positions: HashMap<Digest, u64>,
     pub trick: Trick,
@@ -69,8 +70,17 @@ impl Log {
     }
 
     pub fn note_at(&self, size: u64) -> String {
-        let checkpoint = Checkpoint { origin: ORIGIN.into(), size, root: root(size, &self.hashes).unwrap() };
+        let origin = self.origin.clone();
+        let checkpoint = Checkpoint { origin, size, root: root(size, &self.hashes).unwrap() };
         checkpoint.sign(&self.checkpoint_key)
+    }
+
+    /// What came after the first `size` leaves, which grew, is lost.
+    pub fn lose(&mut self, size: u64) {
+        let record = Record::parse(self.founding.clone()).unwrap();
+        self.hashes = MemoryHashes::new();
+        self.hashes.append(record.leaf_hash());
+        self.grow(size - 1);
     }
 
     /// Another log of the same ledger, as a forker would make it: after the founding, other leaves.
@@ -259,10 +269,12 @@ pub fn charter() -> Charter {
     Charter {
         checkpoint_key: key(2).public().clone(),
         currencies: vec!["USD".parse().unwrap()],
-        custodians: vec![FoundingCustodian {
-            key: key(1).public().clone(),
-            principal: "anna".parse().unwrap(),
-        }],
+        custodians: [("anna", 1), ("boris", 4)]
+            .map(|(principal, seed)| FoundingCustodian {
+                key: key(seed).public().clone(),
+                principal: principal.parse().unwrap(),
+            })
+            .into(),
         origin: ORIGIN.parse().unwrap(),
         policy: policy(),
         quorum: Integer(2),
@@ -287,6 +299,7 @@ pub fn service() -> Fake {
     hashes.append(founding.leaf_hash());
     Fake(Arc::new(Mutex::new(Log {
         hashes,
+        origin: ORIGIN.to_owned(),
         founding: founding.envelope().clone(),
         positions: HashMap::from([(founding.digest(), 0)]),
         trick: Trick::None,

@@ -2,5 +2,6 @@
 
 mod fake;
 mod keeping;
+mod reopening;
 mod submit;
 mod words;

@@ -101,7 +101,7 @@ fn acts_policies_and_foundings_say_who_and_what() {
         policy_words(&policy()).contains(&("longest life of a request".to_owned(), "30 days".to_owned()))
     );
     let words = charter_words(&charter());
-    assert!(words.headline.contains("2 of 1 custodians"));
+    assert!(words.headline.contains("2 of 2 custodians"));
     assert!(words.details.iter().any(|(label, _)| label == "custodian anna"));
 }
 
