@@ -1,5 +1,7 @@
 //! Witnesses: the page for operators as it is written, and a log that shows two histories.
 
+mod restarted;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -3,7 +3,8 @@
 //!
 //! It answers C2SP tlog-witness (`add-checkpoint`) and nothing else. What it cosigned last is in a file of its own, which is on
 //! disk before a cosignature leaves: killed at any moment, it never signs two histories. It begins at the checkpoint that
-//! this home has verified, not at nothing. Without that file it does not start.
+//! this home has verified, not at nothing; from then on nothing but its own cosigning moves it, whatever the home follows.
+//! Without that file it does not start.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -136,7 +137,8 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
     let key = SecretKey::generate()?;
     let public = key.public().clone();
     // The key comes last: where it is, all is there.
-    home.write_json(&path(COSIGNED), &begin(&home, &ledger)?)?;
+    let begun = BTreeMap::from([(ledger.origin.to_string(), begin(&home, &ledger)?)]);
+    home.write_json(&path(COSIGNED), &begun)?;
     home.write_json(&path(IDENTITY), &Identity { name: name.clone(), public: public.clone() })?;
     home.write(&path(KEY), key.to_pkcs8_pem(&passphrase)?.as_bytes())?;
     let verifier = verifier_key(name.as_str(), &public);
@@ -155,19 +157,16 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
 }
 
 /// What this home has verified, which the first checkpoint must extend.
-fn begin(home: &Home, ledger: &Ledger) -> Result<BTreeMap<String, Kept>> {
-    let origin = ledger.origin.to_string();
-    let founding = Kept { note: String::new(), root: ledger.founding_leaf, size: Integer(1) };
-    let kept = match home.read_text(CHECKPOINT)? {
-        Some(note) => match Checkpoint::parse_and_verify(&note, &origin, &ledger.checkpoint_key) {
-            Ok(Checkpoint { root, size, .. }) => Kept { note, root, size: Integer(size) },
-            // It was about to be replaced when the command that accepted a reopening was cut short.
-            Err(CheckpointError::Origin) if ledger.has_had_origin_of(&note) => founding,
-            Err(error) => return Err(error.into()),
-        },
-        None => founding,
-    };
-    Ok(BTreeMap::from([(origin, kept)]))
+fn begin(home: &Home, ledger: &Ledger) -> Result<Kept> {
+    let Checkpoint { root, size, .. } = ledger.begin();
+    let begun = Kept { note: String::new(), root, size: Integer(size) };
+    let Some(note) = home.read_text(CHECKPOINT)? else { return Ok(begun) };
+    match Checkpoint::parse_and_verify(&note, ledger.origin.as_str(), &ledger.checkpoint_key) {
+        Ok(Checkpoint { root, size, .. }) => Ok(Kept { note, root, size: Integer(size) }),
+        // It was about to be replaced when the command that accepted a reopening was cut short.
+        Err(CheckpointError::Origin) if ledger.has_had_origin_of(&note) => Ok(begun),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the witnesses of a home cosigned last under the log's present origin: a reopening has to account for it, too.
@@ -296,12 +295,13 @@ impl Witness {
                 home.path(&path(COSIGNED)).display()
             )));
         };
-        // What the home itself has verified is never forgotten, and after a reopening that it followed there is nothing else.
+        // After a reopening that the home followed there is nothing else. Where something was cosigned, that stands: the home
+        // compares what it is shown with its own head alone.
         let (origin, begun) = (ledger.origin.to_string(), begin(&home, &ledger)?);
-        for (origin, kept) in begun {
-            if cosigned.get(&origin).is_none_or(|last| last.size < kept.size) {
-                cosigned.insert(origin, kept);
-            }
+        let last = cosigned.entry(origin.clone()).or_insert_with(|| begun.clone());
+        if last.size == begun.size && last.root != begun.root {
+            let reason = NotCosigned::TwoRoots(last.size.0).to_string();
+            return Err(Error::new(alarm(&home, folder, &reason, last, &begun.note)));
         }
         let pem = home.read_text(&path(KEY))?.ok_or_else(|| {
             Error::new(format!("{} is missing; restore it from your backup", home.path(&path(KEY)).display()))
@@ -331,7 +331,7 @@ impl Witness {
         let checkpoint =
             request.judge(std::slice::from_ref(&self.log), |_| self.last()).map_err(|refusal| {
                 match &refusal {
-                    NotCosigned::TwoRoots(size) => self.alarm(&refusal.to_string(), *size, &request.note),
+                    NotCosigned::TwoRoots(_) => self.alarm(&refusal.to_string(), &request.note),
                     NotCosigned::NotExtended(_) => self.note_unproven(&refusal.to_string(), &request.note),
                     _ => {}
                 }
@@ -345,7 +345,7 @@ impl Witness {
             Ok(()) => {}
             Err(NotReplayed::Failed(reason)) => return Err(Refused::Failed(reason)),
             Err(NotReplayed::Refuted(reason)) => {
-                self.alarm(&reason, checkpoint.size, &request.note);
+                self.alarm(&reason, &request.note);
                 return Err(Refused::NotReplayed(reason));
             }
         }
@@ -363,16 +363,10 @@ impl Witness {
         Ok(line)
     }
 
-    /// Keeps both notes, and says so.
-    fn alarm(&self, reason: &str, size: u64, shown: &str) {
-        let kept = self.cosigned.get(&self.log.origin).map_or("", |kept| kept.note.as_str());
-        for (what, text) in [("cosigned", kept), ("shown", shown)] {
-            self.keep(&format!("{}-{size}-{}-{what}.txt", self.folder, short(shown)), text);
+    fn alarm(&self, reason: &str, shown: &str) {
+        if let Some(last) = self.cosigned.get(&self.log.origin) {
+            ui::note(alarm(&self.home, self.folder, reason, last, shown));
         }
-        ui::note(format!(
-            "ALARM: {reason}. Both checkpoints are in {}; tell the other auditors",
-            self.home.path(EVIDENCE).display()
-        ));
     }
 
     /// Keeps a note whose proof does not hold. The log may have forked, or somebody sent its checkpoint with a proof of something
@@ -384,19 +378,30 @@ impl Witness {
         if known.contains(&name) || known.iter().filter(unproven).count() >= UNPROVEN_MAX {
             return;
         }
-        self.keep(&name, shown);
+        keep(&self.home, &name, shown);
         ui::note(format!("safeconduct: {reason}; it is kept in {}", self.home.path(EVIDENCE).display()));
     }
+}
 
-    /// Keeps a file of evidence, once.
-    fn keep(&self, name: &str, text: &str) {
-        let path = format!("{EVIDENCE}/{name}");
-        if self.home.path(&path).exists() {
-            return;
-        }
-        if let Err(error) = self.home.write(&path, text.as_bytes()) {
-            ui::note(format!("safeconduct: {error}"));
-        }
+/// Keeps both notes. What is to be said.
+fn alarm(home: &Home, folder: &str, reason: &str, last: &Kept, shown: &str) -> String {
+    for (what, text) in [("cosigned", last.note.as_str()), ("shown", shown)] {
+        keep(home, &format!("{folder}-{}-{}-{what}.txt", last.size.0, short(shown)), text);
+    }
+    format!(
+        "ALARM: {reason}. Both checkpoints are in {}; tell the other auditors",
+        home.path(EVIDENCE).display()
+    )
+}
+
+/// Keeps a file of evidence, once.
+fn keep(home: &Home, name: &str, text: &str) {
+    let path = format!("{EVIDENCE}/{name}");
+    if home.path(&path).exists() {
+        return;
+    }
+    if let Err(error) = home.write(&path, text.as_bytes()) {
+        ui::note(format!("safeconduct: {error}"));
     }
 }
 
