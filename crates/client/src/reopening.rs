@@ -115,6 +115,16 @@ impl Reopening {
         let head = head.ok_or_else(|| wrong("the file is empty"))?;
         Ok(Reopening { cited, continued: *continued, head, custodians, note: first.checkpoint.clone() })
     }
+
+    /// The ledger as it goes on after it.
+    pub fn after(&self, ledger: &Ledger) -> Result<Ledger, Error> {
+        let Checkpoint { origin, root, size } = &self.head;
+        let origin = origin.parse().map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
+        let mut earlier = ledger.earlier.clone();
+        earlier.push(Earlier { origin: ledger.origin.clone(), size: self.continued.size });
+        let begins = Some(Basis { root: *root, size: Integer(*size) });
+        Ok(Ledger { begins, earlier, origin, ..ledger.clone() })
+    }
 }
 
 /// What a proposal proposes.
@@ -160,16 +170,7 @@ impl Client {
             let name = format!("{EVIDENCE}/before-{}.txt", reopening.head.size);
             self.home().write(&name, note.as_bytes())?;
         }
-        let mut earlier = ledger.earlier.clone();
-        earlier.push(Earlier { origin: ledger.origin.clone(), size: reopening.continued.size });
-        let origin = reopening
-            .head
-            .origin
-            .parse()
-            .map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
-        let Checkpoint { root, size, .. } = reopening.head;
-        let begins = Some(Basis { root, size: Integer(size) });
-        self.home().write_json(LEDGER, &Ledger { begins, earlier, origin, ..ledger.clone() })?;
+        self.home().write_json(LEDGER, &reopening.after(ledger)?)?;
         self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
         Ok(Followed { kept: held.size, reopening, lost })
     }

@@ -15,7 +15,7 @@ use signing::dsse::Envelope;
 use signing::http;
 use signing::keys::{PublicKey, SecretKey};
 use translog::checkpoint::Checkpoint;
-use translog::proof::{MemoryHashes, consistency, inclusion, root};
+use translog::proof::{HashSource as _, MemoryHashes, consistency, inclusion, root};
 
 use crate::connection::{Request, Response, SendError, Transport};
 use crate::home::{IDENTITY, KEY};
@@ -58,6 +58,8 @@ pub struct Log {
     pub trick: Trick,
     /// A note that is shown instead of the present checkpoint.
     pub shown: Option<String>,
+    /// The public checkpoint, of 255 records at most.
+    pub public: Option<String>,
     pub posts: u32,
     pub reads: u32,
     enrolled: PublicKey,
@@ -109,6 +111,15 @@ impl Log {
         self.hashes.append(record.leaf_hash());
         self.positions.insert(record.digest(), position);
         position
+    }
+
+    fn public(&self, path: &str) -> Option<Vec<u8>> {
+        if path == "/checkpoint" {
+            return self.public.clone().map(String::into_bytes);
+        }
+        let width: u64 = path.strip_prefix("/tile/0/000.p/")?.parse().ok()?;
+        let leaves: Vec<(u8, u64)> = (0..width).map(|index| (0, index)).collect();
+        Some(self.hashes.read(&leaves).ok()?.iter().flat_map(|hash| *hash.as_bytes()).collect())
     }
 
     fn get(&mut self, path: &str) -> Result<String, String> {
@@ -190,12 +201,13 @@ impl Fake {
 impl Transport for Fake {
     fn send(&self, request: Request) -> Result<Response, SendError> {
         let mut log = self.0.lock().unwrap();
-        let answer = |status: u16, text: String| Response {
+        let of_bytes = |status: u16, bytes: Vec<u8>| Response {
             status,
             behind_s: 0,
             retry_after_s: (status == 503).then_some(1),
-            body: Box::new(std::io::Cursor::new(text.into_bytes())),
+            body: Box::new(std::io::Cursor::new(bytes)),
         };
+        let answer = |status: u16, text: String| of_bytes(status, text.into_bytes());
         let path = request.url.strip_prefix(URL).unwrap().to_owned();
         if let Trick::Busy(left) = log.trick {
             log.trick = if left > 1 { Trick::Busy(left - 1) } else { Trick::None };
@@ -210,6 +222,9 @@ impl Transport for Fake {
             let parsed = http::parse(&signed).unwrap();
             parsed.verify(&log.enrolled).unwrap();
             assert_eq!((parsed.created, parsed.nonce.len()), (now().unix(), 32));
+            if let Some(bytes) = log.public(&path) {
+                return Ok(of_bytes(200, bytes));
+            }
             return Ok(match log.get(&path) {
                 Ok(text) => answer(200, text),
                 Err(why) => answer(404, json!({"code": "not_found", "detail": why}).to_string()),
@@ -304,6 +319,7 @@ pub fn service() -> Fake {
         positions: HashMap::from([(founding.digest(), 0)]),
         trick: Trick::None,
         shown: None,
+        public: None,
         posts: 0,
         reads: 0,
         enrolled: key(1).public().clone(),

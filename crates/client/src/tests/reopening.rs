@@ -133,3 +133,38 @@ fn the_new_log_begins_with_what_the_custodians_left() {
     assert!(said.contains("forked"), "{said}");
     assert_eq!(client.ledger().origin.as_str(), ORIGIN);
 }
+
+#[test]
+fn what_is_public_is_exported_under_the_origin_that_it_has() {
+    let (fake, place) = (service(), Place::new());
+    let client = joined(&fake, &place);
+    let [good, gone] = ["public", "lost"].map(|name| place.0.join(name));
+    let acts = fake.with(|log| {
+        log.grow(9);
+        log.public = Some(log.note_at(6));
+        acts(log, 8, &log.note())
+    });
+    assert_eq!(client.export(&good, false).unwrap().size, 6);
+    fake.with(|log| log.public = Some(log.note()));
+    assert_eq!(client.export(&gone, false).unwrap().size, 10);
+    let receipts = fake.with(|log| {
+        log.lose(8);
+        log.public = Some(log.note_at(6));
+        reopen(log, &acts)
+    });
+    client.follow_reopening(&receipts, &[]).unwrap();
+    let client = again(&fake, &place);
+    // What is public is still under the origin of before, and then under the new one.
+    assert_eq!(client.export(&good, false).unwrap().size, 6);
+    fake.with(|log| log.public = Some(log.note()));
+    assert_eq!(client.export(&good, false).unwrap().size, 11);
+    let lost = client.export(&gone, false).unwrap_err().to_string();
+    assert!(lost.contains("covers records that are lost"), "{lost}");
+    // Under an origin that nobody accepted it is an alarm.
+    fake.with(|log| {
+        log.origin = "ledger.example/log-3".to_owned();
+        log.public = Some(log.note());
+    });
+    let unknown = client.export(&good, false).unwrap_err().to_string();
+    assert!(unknown.contains("ALARM") && unknown.contains("another origin"), "{unknown}");
+}
