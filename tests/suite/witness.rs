@@ -1,5 +1,6 @@
 //! Witnesses: the page for operators as it is written, and a log that shows two histories.
 
+mod hostile;
 mod restarted;
 
 use std::collections::BTreeMap;
@@ -122,10 +123,17 @@ fn safeconduct_at(home: &Path) -> Command {
 
 impl Witness {
     fn start(home: &Path) -> Witness {
+        Witness::of(home, "witness", &[])
+    }
+
+    /// The one in a folder of the home. What it says of requests is beside the home.
+    fn of(home: &Path, folder: &str, flags: &[&str]) -> Witness {
+        let log = fs::File::options().create(true).append(true).open(home.with_extension("log")).unwrap();
         let mut process = safeconduct_at(home)
             .args(["witness", "--listen", "127.0.0.1:0"])
+            .args(flags)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut url = None;
@@ -138,7 +146,7 @@ impl Witness {
             }
         }
         let identity: serde_json::Value =
-            serde_json::from_slice(&fs::read(home.join("witness/identity.json")).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(home.join(folder).join("identity.json")).unwrap()).unwrap();
         let key = serde_json::from_value(identity["public"].clone()).unwrap();
         Witness { process, url: url.expect("it says where it listens"), key }
     }
