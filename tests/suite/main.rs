@@ -30,6 +30,7 @@ mod pipeline;
 mod published;
 mod readme;
 mod recovery;
+mod reopened;
 mod second;
 mod shutdown;
 mod simulation;
