@@ -31,6 +31,7 @@ mod published;
 mod readme;
 mod recovery;
 mod rekey;
+mod reopened;
 mod second;
 mod shutdown;
 mod simulation;

@@ -1,6 +1,8 @@
 //! Witnesses: the page for operators as it is written, and a log that shows two histories.
 
+mod hostile;
 mod replaying;
+mod restarted;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -126,16 +128,18 @@ fn safeconduct_at(home: &Path) -> Command {
 }
 
 impl Witness {
+    /// What it says of requests is beside the home.
     pub fn start(home: &Path, statement: Statement) -> Witness {
         let (folder, flag, name) = match statement {
             Statement::Consistent => ("witness", None, NAME),
             Statement::Replayed => ("witness-replay", Some("--replay"), REPLAYS),
         };
+        let log = fs::File::options().create(true).append(true).open(home.with_extension("log")).unwrap();
         let mut process = safeconduct_at(home)
             .args(["witness", "--listen", "127.0.0.1:0"])
             .args(flag)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut url = None;
@@ -211,7 +215,7 @@ impl Histories {
 
 /// The names of what a home keeps as evidence.
 fn evidence(home: &Path) -> Vec<String> {
-    let evidence = fs::read_dir(home.join("evidence")).unwrap();
+    let evidence = fs::read_dir(home.join("evidence")).into_iter().flatten();
     evidence.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 

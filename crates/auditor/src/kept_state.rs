@@ -134,6 +134,11 @@ impl KeptState {
         Head { root: self.frontier.root(), size: self.frontier.size() }
     }
 
+    /// The signed checkpoint of the bundle that was read last; empty, where that had none.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
     /// Writes it.
     pub fn write(&self, out: impl Write) -> io::Result<()> {
         let entities = self.sorted();

@@ -183,17 +183,18 @@ impl Client {
         self.connection.open(path, &self.key)
     }
 
-    /// The checkpoint that this machine verified last; the founding record stands for one of size 1.
+    /// The checkpoint that this machine verified last; without one, that at which its ledger begins.
     pub fn kept(&self) -> Result<Kept, Error> {
+        let begin = || Kept { checkpoint: self.ledger.begin(), note: None };
         let Some(note) = self.home.read_text(CHECKPOINT)? else {
-            return Ok(self.founding());
+            return Ok(begin());
         };
         let checkpoint =
             Checkpoint::parse_and_verify(&note, self.ledger.origin.as_str(), &self.ledger.checkpoint_key);
         match checkpoint {
             Ok(checkpoint) => Ok(Kept { checkpoint, note: Some(note) }),
             // It was about to be replaced when the command that accepted a reopening was cut short.
-            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(self.founding()),
+            Err(CheckpointError::Origin) if self.ledger.has_had_origin_of(&note) => Ok(begin()),
             Err(error) => Err(Error::Damaged { path: self.home.path(CHECKPOINT), reason: error.to_string() }),
         }
     }
@@ -280,20 +281,27 @@ impl Client {
         shown: Option<&Checkpoint>,
         proof: &[Digest],
     ) -> Error {
-        let at = self.connection.now().unix();
         let kept_text = kept.note.clone().unwrap_or_else(|| {
-            format!("the founding record, {FOUNDING}: size 1, root {}\n", kept.checkpoint.root)
+            let Checkpoint { size, root, .. } = kept.checkpoint;
+            format!("what {LEDGER} and {FOUNDING} begin with: size {size}, root {root}\n")
         });
         let proof_text: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
-        let mut evidence = Vec::new();
+        let (mut evidence, mut not_kept) = (Vec::new(), None);
+        // Named by what it is: the same is kept once, and nothing takes another's place.
+        let name: String =
+            Digest::of(format!("{kept_text}{note}{proof_text}")).to_string().chars().take(16).collect();
         for (what, text) in [("kept", kept_text.as_str()), ("shown", note), ("proof", &proof_text)] {
-            let name = format!("{EVIDENCE}/{at}-{what}.txt");
-            if !text.is_empty() && self.home.write(&name, text.as_bytes()).is_ok() {
-                evidence.push(self.home.path(&name));
+            let name = format!("{EVIDENCE}/{name}-{what}.txt");
+            if text.is_empty() {
+                continue;
+            }
+            match self.home.write(&name, text.as_bytes()) {
+                Ok(()) => evidence.push(self.home.path(&name)),
+                Err(error) => not_kept = Some(error.to_string()),
             }
         }
         let point = |checkpoint: &Checkpoint| (checkpoint.size, checkpoint.root);
-        Alarm { suspicion, kept: point(&kept.checkpoint), shown: shown.map(point), evidence }.into()
+        Alarm { suspicion, kept: point(&kept.checkpoint), shown: shown.map(point), evidence, not_kept }.into()
     }
 
     /// Signs bodies on this basis, each as an instruction of its own with this life in seconds.

@@ -28,6 +28,8 @@ const TRIES: u32 = 4;
 const MAX_WAIT_S: u64 = 10;
 /// How many items a page has.
 const PAGE: u32 = 500;
+/// The most bytes of a list that is read into memory, all its pages together.
+const MAX_LIST_BYTES: usize = 1024 * 1024 * 1024;
 
 /// A request, ready to go.
 #[derive(Debug)]
@@ -203,12 +205,28 @@ impl Connection {
 
     /// Reads a whole list, page by page. `path` may have a query of its own.
     pub fn list<T: DeserializeOwned>(&self, path: &str, key: &dyn Signer) -> Result<Vec<T>, Error> {
+        self.list_within(MAX_LIST_BYTES, path, key)
+    }
+
+    /// The same with so many bytes at most.
+    pub(crate) fn list_within<T: DeserializeOwned>(
+        &self,
+        bytes_max: usize,
+        path: &str,
+        key: &dyn Signer,
+    ) -> Result<Vec<T>, Error> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut bytes = 0;
         loop {
             let from = cursor.as_ref().map(|c| format!("&cursor={}", encode(c))).unwrap_or_default();
-            let page: Page<T> = self.get(&format!("{path}{joint}limit={PAGE}{from}"), key)?;
+            let text = self.get_text(&format!("{path}{joint}limit={PAGE}{from}"), key)?;
+            bytes += text.len();
+            if bytes > bytes_max {
+                return Err(Error::Answer(format!("a list has more than {bytes_max} bytes")));
+            }
+            let page: Page<T> = parsed(&text)?;
             items.extend(page.items);
             match page.next {
                 None => return Ok(items),
@@ -339,7 +357,11 @@ fn text(answer: Response) -> Result<String, Error> {
 }
 
 fn json<T: DeserializeOwned>(answer: Response) -> Result<T, Error> {
-    serde_json::from_str(&text(answer)?).map_err(|error| Error::Answer(error.to_string()))
+    parsed(&text(answer)?)
+}
+
+fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Answer(error.to_string()))
 }
 
 #[cfg(test)]

@@ -42,10 +42,11 @@ impl Client {
     pub fn export(&self, dir: &Path, with_entries: bool) -> Result<Exported, Error> {
         let note = String::from_utf8(self.fetch(CHECKPOINT, NOTE_BYTES_MAX)?)
             .map_err(|_| Error::Answer("the public checkpoint is not text".to_owned()))?;
-        self.follow_answer(&note)?;
-        let size = self.checkpoint_of(&note).map_err(Error::Answer)?.size;
+        // Until a reopened log has its first public head, the last one is under the origin of before.
+        let shown = self.follow_any(&note)?;
+        let size = shown.size;
         let mut export = Export { client: self, dir, size, written: 0 };
-        let fetched = export.tiles(&note)?;
+        let fetched = export.tiles(&shown)?;
         for (path, bytes) in fetched {
             export.write(&path, &bytes, PUBLIC)?;
         }
@@ -68,12 +69,6 @@ impl Client {
         }
         Ok(bytes)
     }
-
-    fn checkpoint_of(&self, note: &str) -> Result<Checkpoint, String> {
-        let (origin, key) = self.ledger().signer_of(note);
-        let read = Checkpoint::parse_and_verify(note, origin, key);
-        read.map_err(|error| error.to_string())
-    }
 }
 
 struct Export<'a> {
@@ -85,13 +80,12 @@ struct Export<'a> {
 
 impl Export<'_> {
     /// The tiles that the folder lacks. All hashes make the note's root, and what the folder has begins them.
-    fn tiles(&self, note: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let shown = self.client.checkpoint_of(note).map_err(Error::Answer)?;
+    fn tiles(&self, shown: &Checkpoint) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let damaged = |reason: String| Error::Damaged { path: self.dir.join(CHECKPOINT), reason };
         let before = match self.read(CHECKPOINT)? {
             Some(note) => {
                 let note = String::from_utf8(note).map_err(|error| damaged(error.to_string()))?;
-                Some(self.client.checkpoint_of(&note).map_err(damaged)?)
+                Some(self.checkpoint_of(&note).map_err(damaged)?)
             }
             None => None,
         };
@@ -145,6 +139,19 @@ impl Export<'_> {
             }
         }
         Ok(lacks)
+    }
+
+    /// The checkpoint that the folder has, under whichever origin the log had then. What it covers must not be lost.
+    fn checkpoint_of(&self, note: &str) -> Result<Checkpoint, String> {
+        let ledger = self.client.ledger();
+        let (origin, key) = ledger.signer_of(note);
+        let read = Checkpoint::parse_and_verify(note, origin, key);
+        let read = read.map_err(|error| error.to_string())?;
+        let earlier = ledger.earlier.iter().find(|earlier| earlier.origin.as_str() == read.origin);
+        if earlier.is_some_and(|earlier| read.size > earlier.size.0) {
+            return Err("it covers records that are lost: export into another folder".to_owned());
+        }
+        Ok(read)
     }
 
     /// Fetches and writes the entry bundles that the folder lacks, each entry by its hash.

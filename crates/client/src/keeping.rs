@@ -73,6 +73,8 @@ pub struct Alarm {
     pub shown: Option<(u64, Digest)>,
     /// Where both notes are kept.
     pub evidence: Vec<PathBuf>,
+    /// Why not all of it is kept.
+    pub not_kept: Option<String>,
 }
 
 impl fmt::Display for Alarm {
@@ -119,6 +121,9 @@ impl fmt::Display for Alarm {
         if !self.evidence.is_empty() {
             let files: Vec<_> = self.evidence.iter().map(|path| path.display().to_string()).collect();
             write!(f, " Give these files to the auditors: {}", files.join(", "))?;
+        }
+        if let Some(reason) = &self.not_kept {
+            write!(f, " Not all of it could be kept ({reason}): copy this message.")?;
         }
         Ok(())
     }

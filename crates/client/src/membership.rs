@@ -3,13 +3,14 @@
 use ledger::id::PrincipalId;
 use records::governance::{Founding, KeyPossession};
 use records::scalar::{Integer, Token};
-use records::{Payload, Record};
+use records::{Basis, Payload, Record};
 use serde::{Deserialize, Serialize};
 use signing::canonical;
 use signing::digest::Digest;
 use signing::dsse::Envelope;
 use signing::keys::{KeyId, PublicKey};
 use signing::token::Signer;
+use translog::checkpoint::Checkpoint;
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -39,6 +40,9 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
+    /// The head under the log's present origin at which this machine followed the last reopening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Basis>,
     /// The ledger's key for checkpoints.
     pub checkpoint_key: PublicKey,
     /// The origins that the log had before it was reopened, in order.
@@ -89,6 +93,7 @@ impl Ledger {
         let signer = signer.ok_or_else(|| wrong("none of its custodians signed it".to_owned()))?;
         envelope.verify(&signer.key).map_err(|error| wrong(error.to_string()))?;
         let known = Ledger {
+            begins: None,
             checkpoint_key: charter.checkpoint_key.clone(),
             earlier: vec![],
             founding_leaf: record.leaf_hash(),
@@ -98,6 +103,14 @@ impl Ledger {
             url: url.to_owned(),
         };
         Ok((known, (**founding).clone()))
+    }
+
+    /// Where no checkpoint is kept, what stands for it: the head at which the last reopening was followed, else the founding
+    /// record as one of size 1.
+    pub fn begin(&self) -> Checkpoint {
+        let founding = Basis { root: self.founding_leaf, size: Integer(1) };
+        let Basis { root, size } = self.begins.unwrap_or(founding);
+        Checkpoint { origin: self.origin.to_string(), size: size.0, root }
     }
 
     /// The origin that a note has to have, and the key that has to have signed it: those of now, or of an earlier origin that it
@@ -128,15 +141,17 @@ impl Ledger {
         self.earlier.iter().any(|earlier| earlier.origin.as_str() == origin)
     }
 
-    /// Keeps the ledger and its founding record in a home that belongs to no other ledger.
-    pub fn keep(&self, home: &Home, founding: &Envelope) -> Result<(), Error> {
-        match home.read_json::<Ledger>(LEDGER)? {
-            Some(other) if other.ledger != self.ledger => Err(Error::OtherLedger(other.ledger.to_string())),
-            _ => {
-                home.write_json(FOUNDING, founding)?;
-                home.write_json(LEDGER, self)
-            }
-        }
+    /// Keeps the ledger and its founding record in a home that belongs to no other ledger. One that belongs to this ledger
+    /// takes the service's address, and forgets nothing that it followed since. What is kept now.
+    pub fn keep(self, home: &Home, founding: &Envelope) -> Result<Ledger, Error> {
+        let kept = match home.read_json::<Ledger>(LEDGER)? {
+            Some(known) if known.ledger == self.ledger => Ledger { url: self.url, ..known },
+            Some(other) => return Err(Error::OtherLedger(other.ledger.to_string())),
+            None => self,
+        };
+        home.write_json(FOUNDING, founding)?;
+        home.write_json(LEDGER, &kept)?;
+        Ok(kept)
     }
 }
 
@@ -149,8 +164,7 @@ pub fn join(
 ) -> Result<(Ledger, Founding), Error> {
     let envelope: Envelope = connection.get("/v1/founding", key)?;
     let (known, founding) = Ledger::of_founding(&envelope, ledger, connection.url())?;
-    known.keep(home, &envelope)?;
-    Ok((known, founding))
+    Ok((known.keep(home, &envelope)?, founding))
 }
 
 /// The envelope by which a principal proves to the custodians that it holds its key.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use ledger::id::PrincipalId;
 use records::governance::{Act, Founding, LedgersKeys, Proposal};
+use records::scalar::Integer;
 use records::{Basis, Body, Header, Payload, Record};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
@@ -82,6 +83,11 @@ impl Reopening {
         let mut head = None;
         for (receipt, position) in receipts.iter().zip(continued.size.0.saturating_add(1)..) {
             let proven = receipt.verify(origin.as_str(), key).map_err(|error| wrong(&error.to_string()))?;
+            if receipt.checkpoint != first.checkpoint {
+                return Err(wrong(
+                    "its records are not under one checkpoint; ask for the file that `reopen` wrote",
+                ));
+            }
             if receipt.position.0 != position {
                 return Err(wrong("its records do not stand where a reopening stands"));
             }
@@ -115,11 +121,12 @@ impl Reopening {
         Ok(Reopening { cited, continued: *continued, head, keys, custodians, note })
     }
 
-    /// The ledger from then on.
-    pub fn followed(&self, ledger: &Ledger) -> Result<Ledger, Error> {
-        let origin = self.head.origin.parse();
-        let origin = origin.map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
-        let mut next = Ledger { origin, ..ledger.clone() };
+    /// The ledger as it goes on after it.
+    pub fn after(&self, ledger: &Ledger) -> Result<Ledger, Error> {
+        let Checkpoint { origin, root, size } = &self.head;
+        let origin = origin.parse().map_err(|_| Error::Reopening("the new origin is none".to_owned()))?;
+        let begins = Some(Basis { root: *root, size: Integer(*size) });
+        let mut next = Ledger { begins, origin, ..ledger.clone() };
         next.earlier.push(Earlier {
             checkpoint_key: ledger.checkpoint_key.clone(),
             origin: ledger.origin.clone(),
@@ -164,7 +171,10 @@ impl Client {
         let reopening = Reopening::verify(receipts, ledger, &founding(self.home(), ledger)?)?;
         let kept = self.kept()?;
         let held = &kept.checkpoint;
-        for head in [held].into_iter().chain(further) {
+        // What this machine verified may be lost; what the custodians left is in the new log, whatever that is.
+        let Basis { root, size } = reopening.continued;
+        let left = Checkpoint { origin: ledger.origin.to_string(), size: size.0, root };
+        for head in [&left, held].into_iter().chain(further) {
             self.account_for(head, &reopening)?;
         }
         let lost = lost(self.home(), ledger, reopening.continued.size.0)?;
@@ -172,7 +182,7 @@ impl Client {
             let name = format!("{EVIDENCE}/before-{}.txt", reopening.head.size);
             self.home().write(&name, note.as_bytes())?;
         }
-        self.home().write_json(LEDGER, &reopening.followed(ledger)?)?;
+        self.home().write_json(LEDGER, &reopening.after(ledger)?)?;
         self.home().write(CHECKPOINT, reopening.note.as_bytes())?;
         Ok(Followed { kept: held.size, reopening, lost })
     }
@@ -186,8 +196,8 @@ impl Client {
             let proof = self.consistency(size, head.size)?;
             if verify_consistency(size, held.root, head.size, head.root, &proof).is_err() {
                 return unaccounted(
-                    "the new log does not begin with what this machine verified: the ledger was forked. Do not sign \
-                     anything, and tell the auditors",
+                    "the new log does not begin with what this machine verified, or with what the custodians left: the ledger was \
+                     forked. Do not sign anything, and tell the auditors",
                 );
             }
         } else if held.size > cited.size || (held.size == cited.size && held.root != cited.root) {

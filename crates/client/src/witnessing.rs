@@ -166,16 +166,18 @@ impl Client {
 
     /// The checkpoint in a note, which has to be of the log that this machine knows: under the present origin, or an earlier one
     /// and not lost since.
-    fn follow_any(&self, note: &str) -> Result<Checkpoint, Error> {
+    pub(crate) fn follow_any(&self, note: &str) -> Result<Checkpoint, Error> {
         let ledger = self.ledger();
         let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
         let (origin, key) = ledger.signer_of(note);
+        let earlier = ledger.earlier.iter().find(|earlier| earlier.origin.as_str() == origin);
+        if earlier.is_none() {
+            // It raises the alarm where the note is not the ledger's.
+            self.follow_answer(note)?;
+        }
         let checkpoint =
             Checkpoint::parse_and_verify(note, origin, key).map_err(|error| wrong(&error.to_string()))?;
-        let Some(earlier) = ledger.earlier.iter().find(|earlier| earlier.origin.as_str() == origin) else {
-            self.follow_answer(note)?;
-            return Ok(checkpoint);
-        };
+        let Some(earlier) = earlier else { return Ok(checkpoint) };
         if checkpoint.size > earlier.size.0 {
             return Err(wrong(
                 "the checkpoint covers records that are lost, since the log was reopened before them",

@@ -110,6 +110,17 @@ impl Checkpoint {
         Self::parse_body(body)
     }
 
+    /// The same signed note with the log's own signature alone. Lines of others are nobody's word: whoever handed the note on may
+    /// have added them.
+    pub fn own_note(text: &str, key: &PublicKey) -> Result<String, CheckpointError> {
+        let (body, signatures) = split_note(text)?;
+        let origin = body.split('\n').next().unwrap_or_default();
+        let hash = key_hash(origin, key);
+        let own = signatures_by(signatures, origin, hash)?;
+        let signature = own.first().ok_or(CheckpointError::Unsigned)?;
+        Ok(format!("{body}\n{}", signature_line(origin, hash, signature)))
+    }
+
     pub(crate) fn parse_body(body: &str) -> Result<Self, CheckpointError> {
         let lines: Vec<_> = body.split_terminator('\n').collect();
         let [origin, size, root] = lines.as_slice() else {

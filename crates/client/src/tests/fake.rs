@@ -15,7 +15,7 @@ use signing::dsse::Envelope;
 use signing::http;
 use signing::keys::{PublicKey, SecretKey};
 use translog::checkpoint::Checkpoint;
-use translog::proof::{MemoryHashes, consistency, inclusion, root};
+use translog::proof::{HashSource as _, MemoryHashes, consistency, inclusion, root};
 
 use crate::connection::{Request, Response, SendError, Transport};
 use crate::home::{IDENTITY, KEY};
@@ -52,6 +52,7 @@ pub enum Trick {
 
 pub struct Log {
     pub hashes: MemoryHashes,
+    pub origin: String,
     pub founding: Envelope,
     pub positions: HashMap<Digest, u64>,
     pub trick: Trick,
@@ -59,8 +60,8 @@ pub struct Log {
     pub shown: Option<String>,
     /// The note that is shown as the latest cosigned one.
     pub cosigned: Option<String>,
-    /// The log's origin.
-    pub origin: &'static str,
+    /// The public checkpoint, of 255 records at most.
+    pub public: Option<String>,
     pub posts: u32,
     pub reads: u32,
     enrolled: PublicKey,
@@ -73,12 +74,20 @@ impl Log {
     }
 
     pub fn note_at(&self, size: u64) -> String {
-        self.sign(self.origin, size, root(size, &self.hashes).unwrap())
+        self.sign(&self.origin, size, root(size, &self.hashes).unwrap())
     }
 
     /// Signs any head, as the ledger's key can.
     pub fn sign(&self, origin: &str, size: u64, root: Digest) -> String {
         Checkpoint { origin: origin.to_owned(), size, root }.sign(&self.checkpoint_key)
+    }
+
+    /// What came after the first `size` leaves, which grew, is lost.
+    pub fn lose(&mut self, size: u64) {
+        let record = Record::parse(self.founding.clone()).unwrap();
+        self.hashes = MemoryHashes::new();
+        self.hashes.append(record.leaf_hash());
+        self.grow(size - 1);
     }
 
     /// Another log of the same ledger, as a forker would make it: after the founding, other leaves.
@@ -108,6 +117,15 @@ impl Log {
         self.hashes.append(record.leaf_hash());
         self.positions.insert(record.digest(), position);
         position
+    }
+
+    fn public(&self, path: &str) -> Option<Vec<u8>> {
+        if path == "/checkpoint" {
+            return self.public.clone().map(String::into_bytes);
+        }
+        let width: u64 = path.strip_prefix("/tile/0/000.p/")?.parse().ok()?;
+        let leaves: Vec<(u8, u64)> = (0..width).map(|index| (0, index)).collect();
+        Some(self.hashes.read(&leaves).ok()?.iter().flat_map(|hash| *hash.as_bytes()).collect())
     }
 
     fn get(&mut self, path: &str) -> Result<String, String> {
@@ -190,12 +208,13 @@ impl Fake {
 impl Transport for Fake {
     fn send(&self, request: Request) -> Result<Response, SendError> {
         let mut log = self.0.lock().unwrap();
-        let answer = |status: u16, text: String| Response {
+        let of_bytes = |status: u16, bytes: Vec<u8>| Response {
             status,
             behind_s: 0,
             retry_after_s: (status == 503).then_some(1),
-            body: Box::new(std::io::Cursor::new(text.into_bytes())),
+            body: Box::new(std::io::Cursor::new(bytes)),
         };
+        let answer = |status: u16, text: String| of_bytes(status, text.into_bytes());
         let path = request.url.strip_prefix(URL).unwrap().to_owned();
         if let Trick::Busy(left) = log.trick {
             log.trick = if left > 1 { Trick::Busy(left - 1) } else { Trick::None };
@@ -210,6 +229,9 @@ impl Transport for Fake {
             let parsed = http::parse(&signed).unwrap();
             parsed.verify(&log.enrolled).unwrap();
             assert_eq!((parsed.created, parsed.nonce.len()), (now().unix(), 32));
+            if let Some(bytes) = log.public(&path) {
+                return Ok(of_bytes(200, bytes));
+            }
             return Ok(match log.get(&path) {
                 Ok(text) => answer(200, text),
                 Err(why) => answer(404, json!({"code": "not_found", "detail": why}).to_string()),
@@ -274,7 +296,7 @@ pub fn charter() -> Charter {
                 key: key(seed).public().clone(),
                 principal: principal.parse().unwrap(),
             })
-            .to_vec(),
+            .into(),
         origin: ORIGIN.parse().unwrap(),
         policy: policy(),
         quorum: Integer(2),
@@ -299,12 +321,13 @@ pub fn service() -> Fake {
     hashes.append(founding.leaf_hash());
     Fake(Arc::new(Mutex::new(Log {
         hashes,
+        origin: ORIGIN.to_owned(),
         founding: founding.envelope().clone(),
         positions: HashMap::from([(founding.digest(), 0)]),
         trick: Trick::None,
         shown: None,
         cosigned: None,
-        origin: ORIGIN,
+        public: None,
         posts: 0,
         reads: 0,
         enrolled: key(1).public().clone(),

@@ -80,6 +80,17 @@ fn another_log_of_the_same_size_is_an_alarm() {
     let texts: Vec<String> =
         evidence.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
     assert!(texts.contains(&kept.note.unwrap()) && texts.contains(&fake.with(|log| log.note())));
+    // Another one in the same second has files of its own, and none has them twice.
+    for _ in 0..2 {
+        fake.with(|log| log.shown = Some(log.note_at(5)));
+        assert_eq!(suspicion(client.refresh()), Suspicion::Rollback);
+        assert_eq!(place.files(EVIDENCE), 4);
+    }
+    // What cannot be kept is said.
+    std::fs::remove_dir_all(place.0.join(EVIDENCE)).unwrap();
+    std::fs::write(place.0.join(EVIDENCE), "").unwrap();
+    let said = client.refresh().unwrap_err().to_string();
+    assert!(said.contains("ALARM") && said.contains("copy this message"), "{said}");
 }
 
 #[test]

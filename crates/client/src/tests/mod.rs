@@ -3,5 +3,6 @@
 mod fake;
 mod keeping;
 mod reopened;
+mod reopening;
 mod submit;
 mod words;

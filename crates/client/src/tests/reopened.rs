@@ -105,7 +105,7 @@ impl Reopened {
         let reopen = Act::Reopen { checkpoint, continued, keys: None, origin };
         let acts = fake.with(|log| {
             log.hashes = kept;
-            log.origin = NEW;
+            log.origin = NEW.to_owned();
             let [proposal, concurrence] = act(reopen);
             // The group, and its acts directly after it.
             log.hashes.append(Digest::of("a group"));

@@ -164,6 +164,9 @@ fn what_is_busy_is_tried_again_and_lists_are_read_to_their_end() {
     let client = joined(&fake, &place);
     fake.with(|log| log.trick = Trick::Busy(1));
     assert_eq!(client.list::<String>("/v1/numbers?of=x").unwrap(), ["1", "2", "3"]);
+    // Its two pages have 32 and 15 bytes.
+    let within = |bytes| connect(&fake).list_within::<String>(bytes, "/v1/numbers?of=x", &key(1));
+    assert!(within(47).is_ok() && matches!(within(46), Err(Error::Answer(_))));
     assert!(matches!(client.get::<String>("/v1/nothing"), Err(Error::Problem(_))));
 }
 

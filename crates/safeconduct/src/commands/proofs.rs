@@ -1,7 +1,7 @@
 //! What proves things: receipts, the outbox, and the auditor's bundle.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,16 +54,16 @@ pub enum ReceiptCommand {
         /// Beside --founding: receipts of the custodians' act by which a later policy names witnesses, in the log's order
         #[arg(long, value_name = "RECEIPT", requires = "founding")]
         act: Vec<PathBuf>,
-        /// Beside --founding: what `safeconduct reopen` wrote, of each reopening since, in order
+        /// Beside --founding: what `safeconduct reopen` wrote, where the log was reopened; once for each time, in order
         #[arg(long, value_name = "FILE", requires = "founding")]
-        reopened: Vec<PathBuf>,
+        reopening: Vec<PathBuf>,
     },
     /// Write a receipt as a C2SP tlog-proof, which other programs verify too
     Export {
         /// The receipt
         #[arg(value_name = "FILE")]
         receipt: PathBuf,
-        /// Where to
+        /// Where to; readable by you only
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
@@ -83,6 +83,9 @@ pub enum OutboxCommand {
         refused: bool,
     },
 }
+
+/// The most bytes of a bundle's first line, with its line feed (docs/spec/bundle.md).
+const HEADER_BYTES_MAX: u64 = 132_073;
 
 /// Exports the whole ledger for offline verification.
 pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
@@ -133,7 +136,7 @@ pub fn bundle(global: &Global, args: BundleArgs) -> Result<ExitCode> {
 fn check_whole(path: &Path) -> Result<Header> {
     let mut lines = BufReader::with_capacity(1 << 20, input::open(path)?);
     let mut first = Vec::new();
-    lines.read_until(b'\n', &mut first)?;
+    lines.by_ref().take(HEADER_BYTES_MAX).read_until(b'\n', &mut first)?;
     let header: Header = serde_json::from_slice(&first)
         .map_err(|error| client::Error::Answer(format!("the export has no header: {error}")))?;
     let mut counted: u64 = 0;
@@ -156,9 +159,9 @@ fn check_whole(path: &Path) -> Result<Header> {
 impl ReceiptCommand {
     /// Runs it.
     pub fn run(self, global: &Global) -> Result<ExitCode> {
-        let (path, founding, ledger, act, reopened) = match self {
-            ReceiptCommand::Verify { receipt, founding, ledger, act, reopened } => {
-                (receipt, founding, ledger, act, reopened)
+        let (path, founding, ledger, act, reopenings) = match self {
+            ReceiptCommand::Verify { receipt, founding, ledger, act, reopening } => {
+                (receipt, founding, ledger, act, reopening)
             }
             ReceiptCommand::Export { receipt, out } => return export(global, &receipt, &out),
             ReceiptCommand::Refresh => return refresh(global),
@@ -167,9 +170,9 @@ impl ReceiptCommand {
             (Some(file), Some(ledger)) => {
                 let envelope: Envelope = input::json_file(&file)?;
                 let (mut known, founding) = Ledger::of_founding(&envelope, ledger, "")?;
-                for file in reopened {
-                    let receipts = input::json_file::<Vec<Receipt>>(&file)?;
-                    known = Reopening::verify(&receipts, &known, &founding)?.followed(&known)?;
+                for file in reopenings {
+                    let receipts: Vec<Receipt> = input::json_file(&file)?;
+                    known = Reopening::verify(&receipts, &known, &founding)?.after(&known)?;
                 }
                 let act = act.iter().map(|file| input::json_file(file)).collect::<Result<Vec<Receipt>>>()?;
                 let demanded = match act.as_slice() {
@@ -248,12 +251,12 @@ fn read_receipt(path: &Path) -> Result<Receipt> {
 }
 
 fn export(global: &Global, path: &Path, out: &Path) -> Result<ExitCode> {
-    input::write_public(out, read_receipt(path)?.to_tlog_proof().as_bytes())?;
+    client::home::write_private(out, read_receipt(path)?.to_tlog_proof().as_bytes())?;
     if global.json {
         ui::json(&json!({"file": out.display().to_string()}));
     } else {
         ui::line(format!(
-            "Wrote {}. Its extra data is the record itself: give it to nobody who may not see that.",
+            "Wrote {}, for you only. Its extra data is the record itself: give it to nobody who may not see that.",
             out.display()
         ));
     }

@@ -98,6 +98,9 @@ fn look(
 ) -> Result<(Basis, Checkpoint, String)> {
     let mut kept = notes(&seen.checkpoint)?;
     kept.extend(client.kept()?.note);
+    // A witness that begins at the founding record has no note yet.
+    let cosigned = witness::cosigned(client.home(), client.ledger())?.into_iter().map(|(_, note)| note);
+    kept.extend(cosigned.filter(|note| !note.is_empty()));
     kept.extend(further.map(str::to_owned));
     let ledger = client.ledger();
     let report = audit(&seen.restored, ledger.ledger, &kept)?;
@@ -232,8 +235,9 @@ fn sign(
 
 fn accept(global: &Global, client: &Client, file: &Path) -> Result<ExitCode> {
     let receipts: Vec<Receipt> = input::json_file(file)?;
+    let cosigned = witness::cosigned(client.home(), client.ledger())?.into_iter().map(|(head, _)| head);
     let Followed { reopening, kept, lost } =
-        client.follow_reopening(&receipts, &witness::cosigned(client.home(), client.ledger())?)?;
+        client.follow_reopening(&receipts, &cosigned.collect::<Vec<_>>())?;
     let (from, cited) = (reopening.continued.size.0, reopening.cited.size);
     if global.json {
         ui::json(&json!({

@@ -41,8 +41,8 @@ impl Replayer {
     /// Goes on from what is kept in a file, and replays the log up to now.
     pub fn open(client: Arc<Client>, path: PathBuf) -> Result<Replayer> {
         let mut replayer = Replayer { client, path, state: None };
-        replayer.load()?;
-        match replayer.catch_up(&[]) {
+        let left = replayer.load()?;
+        match replayer.catch_up(left.as_slice()) {
             Ok(_) => Ok(replayer),
             Err(NotReplayed::Refuted(reason)) => {
                 Err(Error::new(format!("{reason}. Nothing is cosigned; tell the other auditors")))
@@ -51,11 +51,16 @@ impl Replayer {
         }
     }
 
-    fn load(&mut self) -> Result<()> {
+    /// Reads what is kept. A reopening that this home followed may have left a part of it: then all is replayed anew, and has to
+    /// account for the head that is returned.
+    fn load(&mut self) -> Result<Option<String>> {
+        let ledger = self.client.ledger();
         let is_there = self.path.exists();
-        self.state =
-            is_there.then(|| kept_state::read(&self.path, self.client.ledger().ledger)).transpose()?;
-        Ok(())
+        let state = is_there.then(|| kept_state::read(&self.path, ledger.ledger)).transpose()?;
+        let left = state.as_ref().map(KeptState::note).filter(|note| ledger.has_had_origin_of(note));
+        let left = left.map(|note| Checkpoint::own_note(note, &ledger.checkpoint_key)).transpose()?;
+        self.state = state.filter(|_| left.is_none());
+        Ok(left)
     }
 
     /// How many records were replayed.
@@ -115,9 +120,13 @@ impl Replayer {
                 NotReplayed::Refuted(reason)
             });
         }
+        let ledger = self.client.ledger();
         for kept in &report.kept {
             match kept.standing {
                 Standing::Holds => {}
+                // This home left its origin, by the same reopening.
+                Standing::Lost { .. }
+                    if kept.head.as_ref().is_some_and(|head| ledger.has_had_origin_of(&head.origin)) => {}
                 // The service has shown an older state than the checkpoint's.
                 Standing::Missing { .. } => return Err(NotReplayed::Failed(kept.to_string())),
                 _ => return Err(NotReplayed::Refuted(format!("the replayed log is another: {kept}"))),

@@ -55,8 +55,9 @@ const COSIGNED: &str = "cosigned.json";
 const LOCK: &str = "lock";
 /// What a replaying witness goes on from.
 const REPLAYED: &str = "replayed.ndjson";
-/// How many checkpoints are kept that were not shown to extend the last: anybody can send one with a wrong proof.
-const UNPROVEN_MAX: usize = 64;
+/// How many files of evidence of a kind are kept. Of those that were not shown to extend the last, anybody can send one with a
+/// wrong proof; the others take the ledger's key, and one is enough.
+const EVIDENCE_MAX: usize = 64;
 
 /// `safeconduct witness`
 #[derive(Debug, Args)]
@@ -158,17 +159,17 @@ fn make_key(global: &Global, name: Token, statement: Statement) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the witnesses of a home cosigned last under the log's present origin: a reopening has to account for it, too.
-pub fn cosigned(home: &Home, ledger: &Ledger) -> Result<Vec<Checkpoint>> {
+/// What the witnesses of a home cosigned last under the log's present origin, with its note: a reopening has to account for it,
+/// too.
+pub fn cosigned(home: &Home, ledger: &Ledger) -> Result<Vec<(Checkpoint, String)>> {
     let mut heads = Vec::new();
     for statement in [Statement::Consistent, Statement::Replayed] {
         let path = format!("{}/{COSIGNED}", folder(statement));
-        let all = home.read_json::<BTreeMap<String, Last>>(&path)?.unwrap_or_default();
-        let (origin, size_of) = (ledger.origin.to_string(), |kept: &Last| kept.size.0);
-        heads.extend(all.get(&origin).map(|kept| Checkpoint {
-            origin: origin.clone(),
-            size: size_of(kept),
-            root: kept.root,
+        let mut all = home.read_json::<BTreeMap<String, Last>>(&path)?.unwrap_or_default();
+        let origin = ledger.origin.to_string();
+        heads.extend(all.remove(&origin).map(|Last { note, root, size }| {
+            let head = Checkpoint { origin, size: size.0, root };
+            (head, note)
         }));
     }
     Ok(heads)
@@ -318,13 +319,21 @@ impl Witness {
         let pem = home.read_text(&path(KEY))?.ok_or_else(|| {
             Error::new(format!("{} is missing; restore it from your backup", home.path(&path(KEY)).display()))
         })?;
-        let key = SecretKey::from_pkcs8_pem(&pem, &ui::passphrase()?)?;
+        let key = SecretKey::from_pkcs8_pem(&pem, &ui::passphrase()?)
+            .map_err(|error| Error::new(format!("{}: {error}", home.path(&path(KEY)).display())))?;
         if *key.public() != identity.public {
             return Err(Error::new("the witness's key file is not the one that was made here"));
         }
         // What the home itself has verified is never forgotten.
         let client = Arc::new(global.client()?);
         let (origin, head) = (ledger.origin.to_string(), client.kept()?);
+        if let Some(last) = cosigned.get(&origin)
+            && (last.size.0 == head.checkpoint.size && last.root != head.checkpoint.root)
+        {
+            let reason = NotCosigned::TwoRoots(last.size.0).to_string();
+            let notes = [("cosigned", Some(last.note.as_str())), ("verified", head.note.as_deref())];
+            return Err(Error::new(alarm(&home, folder, &reason, &head.checkpoint, &notes)));
+        }
         let is_covered = |last: &Last| last.size.0 >= head.checkpoint.size;
         let verified = match cosigned.get(&origin).is_some_and(is_covered) {
             true => None,
@@ -348,40 +357,38 @@ impl Witness {
     /// The cosignature of a checkpoint that extends what was cosigned last.
     fn add(&mut self, body: &str) -> std::result::Result<String, Refused> {
         let request = AddCheckpoint::parse(body).map_err(Refused::By)?;
-        let checkpoint =
-            request.judge(std::slice::from_ref(&self.log), |_| self.last()).map_err(|refusal| {
-                match &refusal {
-                    NotCosigned::TwoRoots(size) => self.alarm(&refusal.to_string(), *size, &request.note),
-                    NotCosigned::NotExtended(_) => self.note_unproven(&refusal.to_string(), &request.note),
-                    _ => {}
-                }
-                Refused::By(refusal)
-            })?;
+        let judged = request.judge(std::slice::from_ref(&self.log), |_| self.last());
+        let checkpoint = judged.map_err(|refusal| {
+            self.suspect(&refusal, &request.note);
+            Refused::By(refusal)
+        })?;
+        let note = Checkpoint::own_note(&request.note, &self.log.key)
+            .map_err(|error| Refused::Failed(error.to_string()))?;
         if let Some(verified) = &self.verified {
             verified.goes_with(&checkpoint).inspect_err(|refused| {
                 if let Refused::Refuted(reason) = refused {
-                    self.alarm(reason, checkpoint.size, &request.note);
+                    self.alarm(reason, &checkpoint, &note);
                 }
             })?;
         }
         let replayed = match &mut self.replayer {
-            Some(replayer) => replayer.covers(&checkpoint, &request.note),
+            Some(replayer) => replayer.covers(&checkpoint, &note),
             None => Ok(()),
         };
         match replayed {
             Ok(()) => {}
             Err(NotReplayed::Failed(reason)) => return Err(Refused::Failed(reason)),
             Err(NotReplayed::Refuted(reason)) => {
-                self.alarm(&reason, checkpoint.size, &request.note);
+                self.alarm(&reason, &checkpoint, &note);
                 return Err(Refused::Refuted(reason));
             }
         }
         let time = u64::try_from(context::now().unix()).unwrap_or_default();
-        let line = cosign(&request.note, self.name.as_str(), &self.key, time)
+        let line = cosign(&note, self.name.as_str(), &self.key, time)
             .map_err(|error| Refused::Failed(error.to_string()))?;
         let mut cosigned = self.cosigned.clone();
         let Checkpoint { origin, root, size } = checkpoint;
-        cosigned.insert(origin, Last { note: request.note, root, size: Integer(size) });
+        cosigned.insert(origin, Last { note, root, size: Integer(size) });
         // On disk before it leaves.
         self.home
             .write_json(&format!("{}/{COSIGNED}", self.folder), &cosigned)
@@ -393,46 +400,95 @@ impl Witness {
         Ok(line)
     }
 
-    /// Keeps the notes, and says so.
-    fn alarm(&self, reason: &str, size: u64, shown: &str) {
+    /// Keeps what speaks for two histories.
+    fn suspect(&self, refusal: &NotCosigned, shown: &str) {
+        let KnownLog { origin, key } = &self.log;
+        let shown = Checkpoint::parse_and_verify(shown, origin, key)
+            .and_then(|checkpoint| Ok((checkpoint, Checkpoint::own_note(shown, key)?)));
+        let (Ok((checkpoint, note)), last) = (shown, self.last()) else { return };
+        match refusal {
+            NotCosigned::TwoRoots(_) => self.alarm(&refusal.to_string(), &checkpoint, &note),
+            // The one that was cosigned last, with a proof where it takes none, speaks for nothing.
+            NotCosigned::NotExtended(_) if (checkpoint.size, checkpoint.root) != (last.size, last.root) => {
+                self.note_unproven(&refusal.to_string(), &checkpoint, &note);
+            }
+            _ => {}
+        }
+    }
+
+    fn alarm(&self, reason: &str, shown: &Checkpoint, note: &str) {
         let cosigned = self.cosigned.get(&self.log.origin).map(|last| last.note.as_str());
         let verified = self.verified.as_ref().and_then(|verified| verified.head.note.as_deref());
-        let known = [("cosigned", cosigned), ("verified", verified), ("shown", Some(shown))];
-        for (what, text) in known.into_iter().filter_map(|(what, text)| Some((what, text?))) {
-            self.keep(&format!("{}-{size}-{}-{what}.txt", self.folder, short(shown)), text);
-        }
-        ui::note(format!(
-            "ALARM: {reason}. The checkpoints are in {}; tell the other auditors",
-            self.home.path(EVIDENCE).display()
-        ));
+        let notes = [("cosigned", cosigned), ("verified", verified), ("shown", Some(note))];
+        ui::note(alarm(&self.home, self.folder, reason, shown, &notes));
     }
 
     /// Keeps a note whose proof does not hold. The log may have forked, or somebody sent its checkpoint with a proof of something
     /// else; who has another checkpoint of that size can tell.
-    fn note_unproven(&self, reason: &str, shown: &str) {
-        let name = format!("{}-unproven-{}.txt", self.folder, short(shown));
-        let unproven = |name: &&String| name.contains("-unproven-");
-        let known = self.home.list(EVIDENCE).unwrap_or_default();
-        if known.contains(&name) || known.iter().filter(unproven).count() >= UNPROVEN_MAX {
-            return;
-        }
-        self.keep(&name, shown);
-        ui::note(format!("safeconduct: {reason}; it is kept in {}", self.home.path(EVIDENCE).display()));
-    }
-
-    /// Keeps a file of evidence, once.
-    fn keep(&self, name: &str, text: &str) {
-        let path = format!("{EVIDENCE}/{name}");
-        if self.home.path(&path).exists() {
-            return;
-        }
-        if let Err(error) = self.home.write(&path, text.as_bytes()) {
-            ui::note(format!("safeconduct: {error}"));
+    fn note_unproven(&self, reason: &str, shown: &Checkpoint, note: &str) {
+        let kind = format!("{}-unproven", self.folder);
+        match keep(&self.home, &kind, &[(format!("{}.txt", short(shown)), note)]) {
+            Evidence::Known => {}
+            Evidence::Kept => {
+                let dir = self.home.path(EVIDENCE);
+                ui::note(format!("safeconduct: {reason}; it is kept in {}", dir.display()));
+            }
+            Evidence::NotKept => {
+                ui::note(format!("safeconduct: {reason}; it is not kept, but is this:\n{note}"))
+            }
         }
     }
 }
 
-/// A name for a note.
-fn short(note: &str) -> String {
-    Digest::of(note).to_string().chars().take(16).collect()
+/// Keeps these notes, by what they are. What is to be said.
+fn alarm(home: &Home, folder: &str, reason: &str, about: &Checkpoint, notes: &[(&str, Option<&str>)]) -> String {
+    let known = notes.iter().filter_map(|(what, note)| Some((*what, (*note)?)));
+    let name = |what: &str| format!("{}-{}-{what}.txt", about.size, short(about));
+    let files: Vec<(String, &str)> = known.map(|(what, note)| (name(what), note)).collect();
+    match keep(home, &format!("{folder}-alarm"), &files) {
+        Evidence::Known | Evidence::Kept => format!(
+            "ALARM: {reason}. The checkpoints are in {}; tell the other auditors",
+            home.path(EVIDENCE).display()
+        ),
+        Evidence::NotKept => {
+            let notes: Vec<&str> = files.iter().map(|(_, note)| *note).collect();
+            format!(
+                "ALARM: {reason}. Tell the other auditors; the checkpoints are not kept, but are these:\n{}",
+                notes.join("\n")
+            )
+        }
+    }
+}
+
+/// What became of evidence.
+enum Evidence {
+    /// It was kept before.
+    Known,
+    Kept,
+    /// There is enough of its kind, or it could not be written.
+    NotKept,
+}
+
+/// Keeps files of evidence, once.
+fn keep(home: &Home, kind: &str, files: &[(String, &str)]) -> Evidence {
+    let path = |name: &String| format!("{EVIDENCE}/{kind}-{name}");
+    if files.iter().all(|(name, _)| home.path(&path(name)).exists()) {
+        return Evidence::Known;
+    }
+    let of_kind = |name: &&String| name.starts_with(&format!("{kind}-"));
+    if home.list(EVIDENCE).unwrap_or_default().iter().filter(of_kind).count() >= EVIDENCE_MAX {
+        return Evidence::NotKept;
+    }
+    match home.write_many(files.iter().map(|(name, text)| (path(name), text.as_bytes().to_vec()))) {
+        Ok(()) => Evidence::Kept,
+        Err(error) => {
+            ui::note(format!("safeconduct: {error}"));
+            Evidence::NotKept
+        }
+    }
+}
+
+/// A name for a checkpoint, whoever else signed it.
+fn short(checkpoint: &Checkpoint) -> String {
+    Digest::of(checkpoint.body()).to_string().chars().take(16).collect()
 }

@@ -49,10 +49,17 @@ pub struct ReopenArgs {
 pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
     log_to_stderr(None);
     let data = args.data.as_path();
-    if !data.join(MARKER).exists() || !data.join(RESTORED).exists() {
+    // What was exported goes before the marker, so it may be gone where this was cut short.
+    if !data.join(MARKER).exists() {
         return Err(Error::new(format!(
             "{} is not a directory that `safeconduct restore` left to be reopened",
             data.display()
+        )));
+    }
+    if args.keys.is_none() && !keys::are_in(data) {
+        return Err(Error::new(format!(
+            "the ledger's keys are not in {}: copy the ledger's keys into it, from the server that is gone or from your backup",
+            data.join("keys").display()
         )));
     }
     let acts = args.acts.iter().map(|path| input::json_file(path)).collect::<Result<Vec<Envelope>>>()?;

@@ -76,6 +76,11 @@ impl ServiceKeysCommand {
     }
 }
 
+/// Whether a data directory has the ledger's keys, or, of two of which one is in a token, the other.
+pub(crate) fn are_in(data: &Path) -> bool {
+    data.join("keys").join(RECORD).exists()
+}
+
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
 pub(crate) fn open(data: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
     open_in(&data.join(DIR), token)

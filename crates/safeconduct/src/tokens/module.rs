@@ -151,9 +151,10 @@ impl Token {
             (None, Making::Never) => return Err(format!("it has no Ed25519 key {}", self.named())),
             (None, _) => self.make(&session)?,
         };
-        if let Some(Attribute::Extractable(true)) = attribute(&session, key, AttributeType::Extractable) {
+        let extractable = attribute(&session, key, AttributeType::Extractable);
+        if !matches!(extractable, Some(Attribute::Extractable(false))) {
             return Err(format!(
-                "its key {} can be taken out (CKA_EXTRACTABLE); one made by safeconduct cannot",
+                "its key {} can be taken out (CKA_EXTRACTABLE), or the token does not say; one made by safeconduct cannot",
                 self.named()
             ));
         }
@@ -265,18 +266,13 @@ impl Token {
         let halves = session.find_objects(&template).map_err(|error| explained(&error))?;
         // Some tokens tell it of the private key itself.
         let objects = halves.into_iter().chain([key]);
-        let mut points: Vec<Vec<u8>> = objects
-            .filter_map(|object| match attribute(session, object, AttributeType::EcPoint) {
-                Some(Attribute::EcPoint(point)) => Some(point),
-                _ => None,
-            })
-            .collect();
-        points.dedup();
-        match points.as_slice() {
-            [point] => {
-                let raw = raw_point(point).ok_or("its public key is not one of Ed25519")?;
-                PublicKey::from_raw(raw).map_err(|error| error.to_string())
-            }
+        let points = objects.filter_map(|object| match attribute(session, object, AttributeType::EcPoint) {
+            Some(Attribute::EcPoint(point)) => Some(point),
+            _ => None,
+        });
+        match raw_points(points).as_slice() {
+            [Some(raw)] => PublicKey::from_raw(*raw).map_err(|error| error.to_string()),
+            [None] => Err("its public key is not one of Ed25519".to_owned()),
             [] => Err(format!("it has no public key {} beside the secret one", self.named())),
             _ => Err(format!("it has several public keys {}; name one by ;id=", self.named())),
         }
@@ -312,6 +308,14 @@ fn raw_point(point: &[u8]) -> Option<[u8; 32]> {
     bare.try_into().ok()
 }
 
+/// The different ones, in whichever way each object writes it; nothing for what is none.
+fn raw_points(points: impl Iterator<Item = Vec<u8>>) -> Vec<Option<[u8; 32]>> {
+    let mut raw: Vec<_> = points.map(|point| raw_point(&point)).collect();
+    raw.sort_unstable();
+    raw.dedup();
+    raw
+}
+
 /// What a module answered, without the paragraph that explains it.
 fn explained(error: &TokenError) -> String {
     match error {
@@ -336,5 +340,8 @@ mod tests {
         for bad in [vec![], vec![4, 32], vec![9; 31], vec![9; 33], [[4, 33].as_slice(), &[9; 33]].concat()] {
             assert_eq!(raw_point(&bad), None);
         }
+        // One key, as two objects of a token write it.
+        let both = [[[0x04, 0x20].as_slice(), &raw].concat(), vec![8; 32], raw.to_vec()];
+        assert_eq!(raw_points(both.into_iter()), [Some([8; 32]), Some(raw)]);
     }
 }

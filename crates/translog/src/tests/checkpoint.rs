@@ -115,9 +115,13 @@ fn cosignatures_are_left_alone() {
         format!("{cosignature}{ours}"),
         format!("{cosignature}{ours}{cosignature}{ours}"),
     ] {
-        assert_eq!(parse(&format!("{body}\n\n{signatures}")), Ok(checkpoint()), "{signatures}");
+        let note = format!("{body}\n\n{signatures}");
+        assert_eq!(parse(&note), Ok(checkpoint()), "{signatures}");
+        assert_eq!(Checkpoint::own_note(&note, key().public()), Ok(signed.clone()), "{signatures}");
     }
-    assert_eq!(parse(&format!("{body}\n\n{cosignature}")), Err(CheckpointError::Unsigned));
+    let unsigned = format!("{body}\n\n{cosignature}");
+    assert_eq!(parse(&unsigned), Err(CheckpointError::Unsigned));
+    assert_eq!(Checkpoint::own_note(&unsigned, key().public()), Err(CheckpointError::Unsigned));
     assert_eq!(parse(&checkpoint().sign(&other)), Err(CheckpointError::Unsigned));
     // Our name and key hash with another's signature is a forgery, beside ours too.
     let mut forged = key_hash(ORIGIN, key().public()).to_vec();
