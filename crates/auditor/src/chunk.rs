@@ -245,7 +245,7 @@ fn carried_keys(payload: &Payload) -> Vec<PublicKey> {
             Body::Proposal(proposal) => enrolled_keys(&proposal.act),
             _ => vec![],
         },
-        Payload::Group(group) => group.record_key.iter().cloned().collect(),
+        Payload::Group(group) => group.record_key.as_deref().into_iter().cloned().collect(),
         Payload::JournalEntry(_) | Payload::Lapse(_) | Payload::Pad(_) => vec![],
     }
 }

@@ -320,7 +320,7 @@ pub fn act(act: &Act) -> Words {
             let cited: Vec<&str> = checkpoint.lines().take(3).collect();
             let with_keys = keys.as_ref().map_or("", |_| ", with new keys of the ledger's");
             let words = Words::of(format!("Propose to reopen the log under the origin {origin}{with_keys}"));
-            let words = match keys {
+            let words = match keys.as_deref() {
                 None => words,
                 Some(LedgersKeys { checkpoint_key, record_key }) => words
                     .and("ledger's new key for records", record_key.id())

@@ -117,7 +117,7 @@ impl Reopening {
             )));
         }
         let head = head.ok_or_else(|| wrong("the file is empty"))?;
-        let (keys, note) = (keys.clone(), first.checkpoint.clone());
+        let (keys, note) = (keys.as_deref().cloned(), first.checkpoint.clone());
         Ok(Reopening { cited, continued: *continued, head, keys, custodians, note })
     }
 

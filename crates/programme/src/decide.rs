@@ -146,7 +146,7 @@ fn balance_key(line: &Line) -> BalanceKey {
 
 /// Applies a group's first record: from now on its basis is known.
 pub fn begin_group(state: &mut State, group: &Group) {
-    let record_key = group.record_key.clone().map(Box::new);
+    let record_key = group.record_key.clone();
     let head = HeadState { root: group.root, recorded_at: group.recorded_at, record_key };
     state.set(Key::Head(group.first.0), Some(head.into_entity()));
 }

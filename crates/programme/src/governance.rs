@@ -40,7 +40,7 @@ fn act_keys(act: &Act) -> Vec<Key> {
         }
         Act::Policy { .. } => vec![Key::Policy],
         Act::Reopen { checkpoint, continued, keys, origin } => {
-            Wish { checkpoint, continued, keys: keys.as_ref(), origin }.needs()
+            Wish { checkpoint, continued, keys: keys.as_deref(), origin }.needs()
         }
         Act::Revoke { key, .. } => vec![Key::PublicKey(*key)],
         Act::Roles { principal, .. } => vec![Key::Principal(principal.clone())],
@@ -291,7 +291,7 @@ fn check_act(context: &Context<'_>, act: &Act, count: u64) -> Result<(), Halt> {
             if state.is_pending(now) { Err(Code::ActPending.into()) } else { Ok(()) }
         }
         Act::Reopen { checkpoint, continued, keys, origin } => {
-            Wish { checkpoint, continued, keys: keys.as_ref(), origin }.check(context, count)
+            Wish { checkpoint, continued, keys: keys.as_deref(), origin }.check(context, count)
         }
         Act::Revoke { key, since, .. } => {
             let state = context.view.get::<KeyState>(&Key::PublicKey(*key), Code::KeyUnknown)?;
@@ -410,7 +410,7 @@ fn bring_about(
             Ok(effects.set(Key::Policy, state.then(now, Pending { value, proposal, effective_at })))
         }
         Act::Reopen { checkpoint, continued, keys, origin } => {
-            let wish = Wish { checkpoint, continued, keys: keys.as_ref(), origin };
+            let wish = Wish { checkpoint, continued, keys: keys.as_deref(), origin };
             Ok(effects.set(Key::Charter, wish.bring_about(context, proposal)?))
         }
         Act::Revoke { key, since, .. } => {

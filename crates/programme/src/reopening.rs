@@ -142,7 +142,7 @@ pub struct Rekeying {
 impl Rekeying {
     /// What a group that carries a key begins.
     pub fn of(group: &Group) -> Option<Rekeying> {
-        let key = group.record_key.clone()?;
+        let key = group.record_key.as_deref()?.clone();
         Some(Rekeying { key, proposal: None })
     }
 

@@ -250,7 +250,7 @@ pub enum Act {
         continued: Basis,
         /// The ledger's keys from then on, where they change.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        keys: Option<LedgersKeys>,
+        keys: Option<Box<LedgersKeys>>,
         /// The origin from then on.
         origin: Token,
     },

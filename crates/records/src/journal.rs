@@ -22,7 +22,7 @@ pub struct Group {
     /// Where the group begins with a reopening that replaces the ledger's keys: the new one for records, which signs this
     /// record already. That it is the ledger's follows from the act alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record_key: Option<PublicKey>,
+    pub record_key: Option<Box<PublicKey>>,
     /// The time of the group.
     pub recorded_at: Timestamp,
     /// The RFC 6962 root of the tree of all records before this one.

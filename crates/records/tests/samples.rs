@@ -238,7 +238,7 @@ impl Draw {
             2 => Act::Reopen {
                 checkpoint: "example.org/log\n7\nAAAA\n\n\u{2014} example.org/log BBBB\n".to_owned(),
                 continued: Basis { root: self.digest("root"), size: self.integer(42) },
-                keys: self.flag(false).then(|| self.ledgers_keys()),
+                keys: self.flag(false).then(|| Box::new(self.ledgers_keys())),
                 origin: "example.org/log/2".parse().unwrap(),
             },
             3 => Act::Revoke {
@@ -339,7 +339,7 @@ impl Draw {
                 epoch: self.id("7000000000000000001/1"),
                 first: self.integer(42),
                 ledger,
-                record_key: self.flag(false).then(|| self.ledgers_keys().record_key),
+                record_key: self.flag(false).then(|| Box::new(self.ledgers_keys().record_key)),
                 recorded_at: self.time("2030-01-02T03:04:06Z"),
                 root: self.digest("root"),
                 rules: self.integer(1),
@@ -376,7 +376,7 @@ impl Draw {
     /// A group that begins with new keys of the ledger's, signed by the one that it carries.
     pub fn rekeyed_group(&mut self) -> (Payload, SecretKey) {
         let (Payload::Group(group), _) = self.payload(Kind::Group) else { unreachable!("it is a group") };
-        let record_key = Some(self.ledgers_keys().record_key);
+        let record_key = Some(Box::new(self.ledgers_keys().record_key));
         (Payload::Group(Group { record_key, ..group }), self.key("ledger/records/2"))
     }
 
@@ -398,7 +398,7 @@ impl Draw {
         let act = Act::Reopen {
             checkpoint: cited.sign(&self.key("ledger/checkpoints")),
             continued: Basis { root: self.digest("root"), size: self.integer(42) },
-            keys,
+            keys: keys.map(Box::new),
             origin: self.id("ledger.example/2"),
         };
         let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));

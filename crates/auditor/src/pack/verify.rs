@@ -374,7 +374,7 @@ impl Check<'_> {
     fn check_ledgers_key(&self, record: &Record) -> Result<(), Wrong> {
         let signed = record.envelope().key_id;
         let carried = match record.payload() {
-            Payload::Group(group) => group.record_key.as_ref(),
+            Payload::Group(group) => group.record_key.as_deref(),
             _ => None,
         };
         let key = carried.or_else(|| self.charter().map(CharterState::record_key));

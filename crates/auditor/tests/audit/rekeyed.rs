@@ -24,8 +24,9 @@ fn next() -> (SecretKey, SecretKey) {
     (key("next record"), key("next checkpoint"))
 }
 
-fn keys(record: &SecretKey, checkpoint: &SecretKey) -> Option<LedgersKeys> {
-    Some(LedgersKeys { checkpoint_key: checkpoint.public().clone(), record_key: record.public().clone() })
+fn keys(record: &SecretKey, checkpoint: &SecretKey) -> Option<Box<LedgersKeys>> {
+    let (checkpoint_key, record_key) = (checkpoint.public().clone(), record.public().clone());
+    Some(Box::new(LedgersKeys { checkpoint_key, record_key }))
 }
 
 /// The head that is left, as it was signed.
@@ -34,7 +35,7 @@ fn signed(ledger: &Ledger, basis: Basis) -> String {
     Checkpoint { origin: ledger.origin.clone(), size: size.0, root }.sign(&ledger.checkpoint_key)
 }
 
-fn act(ledger: &Ledger, continued: Basis, keys: Option<LedgersKeys>) -> Act {
+fn act(ledger: &Ledger, continued: Basis, keys: Option<Box<LedgersKeys>>) -> Act {
     Act::Reopen { checkpoint: signed(ledger, continued), continued, keys, origin: parse(NEW) }
 }
 
@@ -42,7 +43,7 @@ fn act(ledger: &Ledger, continued: Basis, keys: Option<LedgersKeys>) -> Act {
 fn carry(ledger: &mut Ledger, carried: &SecretKey, by: SecretKey) -> Basis {
     let continued = left(ledger);
     ledger.now = ledger.now.plus(60).unwrap();
-    let group = Group { record_key: Some(carried.public().clone()), ..ledger.next_group() };
+    let group = Group { record_key: Some(Box::new(carried.public().clone())), ..ledger.next_group() };
     let before = std::mem::replace(&mut ledger.record_key, by);
     ledger.begin(group);
     ledger.record_key = before;

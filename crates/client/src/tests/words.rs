@@ -102,7 +102,7 @@ fn acts_policies_and_foundings_say_who_and_what() {
     let rekey = Act::Reopen {
         checkpoint: "ledger.example/1\n7\nAAAA\n".to_owned(),
         continued: Basis { root: Digest::of("root"), size: Integer(7) },
-        keys: Some(LedgersKeys { checkpoint_key, record_key }),
+        keys: Some(Box::new(LedgersKeys { checkpoint_key, record_key })),
         origin: "ledger.example/2".parse().unwrap(),
     };
     let words = describe(&Body::Proposal(Proposal { act: rekey }));

@@ -96,7 +96,7 @@ impl<'k> Draft<'k> {
             epoch,
             first: Integer(self.frontier.size()),
             ledger,
-            record_key,
+            record_key: record_key.map(Box::new),
             recorded_at: self.recorded_at,
             root: self.frontier.root(),
             rules: Integer(RULES_VERSION),

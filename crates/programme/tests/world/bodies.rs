@@ -181,7 +181,7 @@ fn reopening(world: &World, words: &mut Words<'_>) -> Act {
     let keys = words.take("keys").map(|names| {
         let (record, checkpoint) = names.split_once(',').expect("two keys");
         let [record_key, checkpoint_key] = [record, checkpoint].map(|name| secret(name).public().clone());
-        LedgersKeys { checkpoint_key, record_key }
+        Box::new(LedgersKeys { checkpoint_key, record_key })
     });
     Act::Reopen { checkpoint, continued, keys, origin: id(words.next()) }
 }

@@ -264,7 +264,7 @@ impl World {
             epoch: id("7000000000000000001/1"),
             first: Integer(self.frontier.size()),
             ledger: self.ledger,
-            record_key: self.carried.as_deref().map(|name| secret(name).public().clone()),
+            record_key: self.carried.as_deref().map(|name| Box::new(secret(name).public().clone())),
             recorded_at: self.now,
             root: self.frontier.root(),
             rules: Integer(RULES_VERSION),

@@ -158,7 +158,7 @@ fn propose(
     out: &Path,
 ) -> Result<ExitCode> {
     let (continued, _, checkpoint) = look(client, seen, None, keys.is_some())?;
-    let act = Act::Reopen { checkpoint, continued, keys, origin };
+    let act = Act::Reopen { checkpoint, continued, keys: keys.map(Box::new), origin };
     let planned = Planned::from(Body::Proposal(Proposal { act }));
     let next =
         "give it, with the restored log, to the other custodians, who run: safeconduct reopening concur FILE";

@@ -267,7 +267,7 @@ fn proposed(record: &Record) -> Option<Asked> {
                 Some(Asked {
                     note: checkpoint.clone(),
                     continued: *continued,
-                    keys: keys.clone(),
+                    keys: keys.as_deref().cloned(),
                     origin: origin.clone(),
                 })
             }
