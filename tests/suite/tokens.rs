@@ -212,6 +212,7 @@ fn a_ledger_is_signed_by_tokens() {
     let service = a_refused_pin_is_not_tried_again(&place, service);
     place.is_verified();
     drop(service);
+    the_checkpoint_key_moves_out_of_its_token_and_into_it(&place);
 }
 
 /// Each of these is told at the start.
@@ -357,4 +358,52 @@ fn a_refused_pin_is_not_tried_again(place: &Place, service: Service) -> Service 
     let service = Service::start(place);
     all_goes_on(place, &service);
     service
+}
+
+/// New keys by a quorum, from a token to a file and back to another key of the token: `docs/operating/rekey.md`.
+const MOVED: &str = r#"
+as() { who=$1; shift; $PROGRAM --home $W/$who --yes "$@"; }
+S=$W/service
+replace() {  # a number, and the flags of the new key
+  $PROGRAM service-keys new --out $W/keys-$1 "${@:2}"
+  $PROGRAM restore --rekey --data $S --ledger $LEDGER --register $S/register.json | tail -1
+  SEEN="--restored $S/restored.ndjson --checkpoint $S/newest-head.txt"
+  as karl reopening propose $SEEN --origin ledger.example/$1 --keys $W/keys-$1/public.json --out $W/p-$1.json
+  as kira reopening concur $W/p-$1.json $SEEN --out $W/c-$1.json
+  $PROGRAM reopen --data $S --keys $W/keys-$1 "${@:2}" $W/p-$1.json $W/c-$1.json | tail -1
+  rm -f $W/moved.txt
+  $PROGRAM serve --data $S --listen $ADDRESS "${@:2}" >$W/moved.txt 2>>$W/moved.log & SERVICE=$!
+  trap 'kill $SERVICE' EXIT
+  until grep -qs ready $W/moved.txt; do kill -0 $SERVICE; sleep 0.2; done
+  for who in karl kira dora; do as $who reopening accept $(ls -t $S/reopened-at-*.json | head -1); done
+  as dora bank open --bank moved-$1 --currency USD
+  kill $SERVICE && wait $SERVICE
+  trap - EXIT
+}
+replace 2
+test -e $S/keys/checkpoint.pem
+if $PROGRAM serve --data $S --listen $ADDRESS --checkpoint-key "$OLD" 2>$W/both.txt; then exit 1; fi
+grep -q 'is there beside a key in a token' $W/both.txt
+replace 3 --checkpoint-key "$NEW"
+test ! -e $S/keys/checkpoint.pem
+if $PROGRAM serve --data $S --listen $ADDRESS --checkpoint-key "$OLD" 2>$W/old.txt; then exit 1; fi
+grep -q "the ledger's keys are" $W/old.txt
+"#;
+
+fn the_checkpoint_key_moves_out_of_its_token_and_into_it(place: &Place) {
+    let known: Value =
+        serde_json::from_slice(&fs::read(place.dir.join("dora/ledger.json")).unwrap()).unwrap();
+    let address = known["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+    let output = place
+        .command(Path::new("bash"), &["-c", &format!("set -eu -o pipefail\n{MOVED}")])
+        .env("W", &place.dir)
+        .env("PROGRAM", with_tokens())
+        .env("LEDGER", &place.ledger)
+        .env("ADDRESS", address)
+        .env("OLD", uri("ledger", "checkpoints"))
+        .env("NEW", uri("ledger", "next"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches("The ledger has new keys").count(), 6, "{}", said(&output));
 }

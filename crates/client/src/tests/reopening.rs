@@ -30,7 +30,8 @@ fn sign(principal: &str, seed: u8, body: Body) -> Verified {
 /// Both custodians leave the log at this size and cite a head.
 fn acts(log: &Log, left: u64, cited: &str) -> [Verified; 2] {
     let continued = Basis { root: root(left, &log.hashes).unwrap(), size: Integer(left) };
-    let act = Act::Reopen { checkpoint: cited.to_owned(), continued, origin: NEW.parse().unwrap() };
+    let (checkpoint, origin) = (cited.to_owned(), NEW.parse().unwrap());
+    let act = Act::Reopen { checkpoint, continued, keys: None, origin };
     let proposal = sign("anna", 1, Body::Proposal(Proposal { act }));
     let concurrence = Concurrence { proposal: proposal.digest() };
     let concurrence = sign("boris", 4, Body::Concurrence(concurrence));

@@ -441,7 +441,13 @@ impl Witness {
 }
 
 /// Keeps these notes, by what they are. What is to be said.
-fn alarm(home: &Home, folder: &str, reason: &str, about: &Checkpoint, notes: &[(&str, Option<&str>)]) -> String {
+fn alarm(
+    home: &Home,
+    folder: &str,
+    reason: &str,
+    about: &Checkpoint,
+    notes: &[(&str, Option<&str>)],
+) -> String {
     let known = notes.iter().filter_map(|(what, note)| Some((*what, (*note)?)));
     let name = |what: &str| format!("{}-{}-{what}.txt", about.size, short(about));
     let files: Vec<(String, &str)> = known.map(|(what, note)| (name(what), note)).collect();
