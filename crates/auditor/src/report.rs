@@ -14,7 +14,7 @@ use records::assets::FundKind;
 use serde::{Serialize, Serializer};
 use signing::digest::Digest;
 
-use crate::kept::KeptHead;
+use crate::kept::{KeptHead, Standing};
 use crate::review::Compromise;
 
 /// What no bundle can prove, for the reader of the report.
@@ -49,6 +49,12 @@ impl Report {
     /// Whether, besides, the log accounts for every checkpoint that was kept elsewhere.
     pub fn accounts_for_kept(&self) -> bool {
         self.is_verified() && self.kept.iter().all(KeptHead::is_accounted_for)
+    }
+
+    /// Whether, besides, no witness saw any of them earlier than the log's times allow.
+    pub fn agrees_with_kept(&self) -> bool {
+        let is_early = |kept: &KeptHead| matches!(kept.standing, Standing::Early { .. });
+        self.accounts_for_kept() && !self.kept.iter().any(is_early)
     }
 }
 

@@ -369,7 +369,8 @@ impl Replay {
         Ok(())
     }
 
-    fn check_ledgers_key(&self, record: &Verified) -> Result<(), Reason> {
+    /// What only the ledger signs is signed by its record key.
+    pub fn check_ledgers_key(&self, record: &Verified) -> Result<(), Reason> {
         let signed = record.envelope().key_id;
         let charter = self.state.get::<CharterState>(&Key::Charter);
         if charter.is_some_and(|charter| charter.charter.record_key.id() == signed) {
