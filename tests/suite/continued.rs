@@ -231,6 +231,8 @@ fn is_found_out(left: &Left) {
     assert_eq!(left.text("state-2"), before);
 
     assert!(left.refused("part.ndjson", &[]).contains("verify it on the state that was kept at size"));
+    let documents = ["--state", "state-1", "--evidence", "anna/receipts"];
+    assert!(left.refused("part.ndjson", &documents).contains("give a whole bundle"));
     fs::write(left.path("damaged"), before.replacen("USD", "EUR", 1)).unwrap();
     let refused = left.refused("part.ndjson", &["--state", "damaged"]);
     assert!(refused.contains("damaged: the kept state is damaged"), "{refused}");
@@ -277,7 +279,7 @@ fn is_compared(left: &Left) {
     assert_eq!(missing["not_in_log"][0]["standing"], "missing");
     assert_eq!(missing["not_in_log"][0]["position"], last.to_string());
 
-    // Without its receipt, it is in the newer log, and withheld from the older one or refused; none of it proves anything.
+    // Without its receipt, it is in the newer log, and not in the older one, or refused; none of it proves anything.
     let unanswered = home("unanswered");
     let (_, receipt) = receipts("unanswered").pop().unwrap();
     let envelope = serde_json::from_slice::<Value>(&fs::read(&receipt).unwrap()).unwrap()["envelope"].clone();
@@ -289,7 +291,7 @@ fn is_compared(left: &Left) {
     let listed = outbox(0, "whole.ndjson", "unanswered")["unanswered"][0].clone();
     assert_eq!((&listed["standing"], &listed["position"]), (&json!("in-log"), &json!(last.to_string())));
     assert_eq!(listed["kind"], "case-opening");
-    assert_eq!(outbox(0, "bundle.ndjson", "unanswered")["unanswered"][0]["standing"], "withheld");
+    assert_eq!(outbox(0, "bundle.ndjson", "unanswered")["unanswered"][0]["standing"], "not-in-log");
     item["refused"] = json!({"code": "case_exists"});
     fs::write(&sent, item.to_string()).unwrap();
     let listed = outbox(0, "bundle.ndjson", "unanswered")["unanswered"][0].clone();

@@ -467,7 +467,8 @@ fn an_audit_compares_times_with_those_of_witnesses() {
     {
         let report = audit(time, "a");
         assert!(report.is_verified(), "{report}");
-        assert_eq!(report.accounts_for_kept(), !is_early, "{report}");
+        assert!(report.accounts_for_kept(), "{report}");
+        assert_eq!(report.agrees_with_kept(), !is_early, "{report}");
         let said = report.to_string();
         assert_eq!(said.contains("states the later time"), is_early, "{said}");
         assert_eq!(said.contains("replayed and cosigned by w/a at"), !is_early, "{said}");

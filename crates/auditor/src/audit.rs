@@ -12,10 +12,10 @@ use std::thread;
 use ledger::time::Timestamp;
 use programme::Key;
 use programme::entity::{CharterState, Entity, PolicyState, Reopening};
-use programme::replay::{Reason, Replay};
+use programme::replay::Replay;
 use records::bundle::Header;
 use records::scalar::Integer;
-use records::{Basis, Body, Payload};
+use records::{Basis, Body, Payload, Verified};
 use signing::canonical;
 use signing::digest::Digest;
 use translog::checkpoint::{Checkpoint, CheckpointError};
@@ -29,7 +29,9 @@ use crate::kept_state::KeptState;
 use crate::keys;
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
 use crate::observe::{Observer, Replayed};
-use crate::report::{Checked, CheckedCheckpoint, Head, NOT_CHECKED, NewKeys, Reopened, Report, Verdict};
+use crate::report::{
+    Checked, CheckedCheckpoint, Head, NOT_CHECKED, NewKeys, Reopened, Report, Signatures, Verdict,
+};
 use crate::review::Signed;
 use crate::stop::{Place, Stop, code_of_checkpoint, expect_line, stop_of};
 use crate::tally::{Tally, first_difference};
@@ -268,6 +270,7 @@ impl Audit<'_, '_> {
         let place = Place { position: Some(position), line: Some(line) };
         let item = item.outcome().map_err(|wrong| place.of(wrong))?;
         let record = &*item.record;
+        self.check_first_of_part(record, place)?;
         if position == self.header.balances_at.0 {
             let is_end = self.replay.is_settled() && matches!(record.payload(), Payload::Group(_));
             if !is_end {
@@ -277,13 +280,8 @@ impl Audit<'_, '_> {
             }
             compare_claims(&mut self.found.checked, self.claims.take(), self.replay.state(), position)?;
         }
-        let (frontier, continued) = (&self.frontier, self.found.checked.continued);
-        self.replay.push(record, || frontier.root()).map_err(|refuted| match refuted.reason {
-            Reason::GroupRoot { named, real } if continued.is_some_and(|head| head.size == position) => {
-                place.wrong("part_root", other_root(named, real, position))
-            }
-            _ => stop_of(refuted, Some(line)),
-        })?;
+        let frontier = &self.frontier;
+        self.replay.push(record, || frontier.root()).map_err(|refuted| stop_of(refuted, Some(line)))?;
         self.frontier.append(item.leaf_hash);
         if !self.sought.is_empty() && self.sought.contains(&record.digest()) {
             self.found.positions.insert(record.digest(), position);
@@ -300,6 +298,20 @@ impl Audit<'_, '_> {
         }
         if let (Some(at), Some(observer)) = (self.replay.time(), &mut self.observer) {
             observer.record(&Replayed { at, position, record, state: self.replay.state() });
+        }
+        Ok(())
+    }
+
+    /// The group with which a part begins, signed by the ledger for this place, names the kept root; else there are two logs,
+    /// whatever else differs.
+    fn check_first_of_part(&self, record: &Verified, place: Place) -> Result<(), Stop> {
+        let continued = self.found.checked.continued.filter(|head| head.size == self.replay.position());
+        let (Some(Head { root, size }), Payload::Group(group)) = (continued, record.payload()) else {
+            return Ok(());
+        };
+        let is_of_here = (group.first.0, group.ledger) == (size, self.header.ledger);
+        if is_of_here && group.root != root && self.replay.check_ledgers_key(record).is_ok() {
+            return Err(place.wrong("part_root", other_root(group.root, root, size)));
         }
         Ok(())
     }
@@ -450,7 +462,10 @@ fn counted(checked: &Checked) -> Checked {
         continued: None,
         expiring: vec![],
         funds: vec![],
+        head: None,
         reopened: vec![],
+        signatures: Signatures { checkpoints: 0, ..checked.signatures.clone() },
+        to_review: vec![],
         witnessing: None,
         ..checked.clone()
     }

@@ -36,7 +36,7 @@ pub struct Examination {
 impl Examination {
     /// Whether the log holds and the statements tie to it. Exceptions do not count.
     pub fn holds(&self) -> bool {
-        self.verification.accounts_for_kept() && self.statements.as_ref().is_some_and(Statements::tie)
+        self.verification.agrees_with_kept() && self.statements.as_ref().is_some_and(Statements::tie)
     }
 }
 

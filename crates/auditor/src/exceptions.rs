@@ -139,7 +139,7 @@ impl Looked {
     pub fn threshold(self, hours: Hours) -> String {
         match self {
             Looked::SplitRequests => format!(
-                "by one preparer within {} days for one case, or in kind from one fund (the amount of a cash benefit is the offer's), together above the limit of the band that each keeps to",
+                "by one preparer, each within {} days of another, for one case, or in kind from one fund (the amount of a cash benefit is the offer's), together above the limit of the band that each keeps to",
                 SPLIT_WINDOW_S / DAY_S
             ),
             Looked::NearLimit => format!("at most {NEAR_PERCENT} per cent under the limit, or at it"),

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ledger::time::Timestamp;
-use programme::entity::{CharterState, HeadState, PolicyState, Reopening};
+use programme::entity::{CharterState, Entity, HeadState, PolicyState, Reopening};
 use programme::{Key, State};
 use records::scalar::Token;
-use records::witnessing::{Cosigned, Statement, Witnessing};
+use records::witnessing::{Statement, Witness, Witnessing};
 use serde::Serialize;
 use signing::digest::Digest;
 use translog::checkpoint::Checkpoint;
+use translog::cosignature::cosigned_at;
 use translog::tree::Frontier;
 
 use crate::report::{CheckedCheckpoint, decimal};
@@ -27,6 +28,10 @@ pub struct KeptHead {
     /// Who cosigned it, of the witnesses whom policy named at its size, where the log begins with it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cosigned: Vec<CosignedBy>,
+    /// What is wrong with the note itself: lines that say that they are such a witness's, and are not. Anybody can write them,
+    /// so they say nothing of the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// How the log stands to it.
     #[serde(flatten)]
     pub standing: Standing,
@@ -49,6 +54,17 @@ pub struct CosignedBy {
 pub enum Standing {
     /// The log begins with what it covers.
     Holds,
+    /// The log begins with what it covers, and witnesses saw it earlier than the last group in it says that it was made, by
+    /// more than clocks may differ: their clocks were behind, or their keys are stolen, or the ledger's clock was ahead.
+    Early {
+        /// Who saw it, and when.
+        by: Vec<CosignedBy>,
+        /// How many witnesses policy demands.
+        #[serde(serialize_with = "decimal")]
+        demanded: u64,
+        /// The time of the last group.
+        group: Timestamp,
+    },
     /// It covers records that are lost, and a quorum of custodians said so.
     Lost {
         /// The records from here on are lost.
@@ -66,6 +82,9 @@ pub enum Standing {
         #[serde(serialize_with = "decimal")]
         size: u64,
     },
+    /// It is under an origin that this log never had: it is another log's, or of after a reopening that is later than what is
+    /// here.
+    UnknownOrigin,
     /// It is not of this log, and nothing in the log explains that.
     Contradicts {
         /// Why not.
@@ -76,7 +95,12 @@ pub enum Standing {
 impl KeptHead {
     /// Whether the log accounts for it.
     pub fn is_accounted_for(&self) -> bool {
-        matches!(self.standing, Standing::Holds | Standing::Lost { .. })
+        matches!(self.standing, Standing::Holds | Standing::Early { .. } | Standing::Lost { .. })
+    }
+
+    /// Whether somebody has to look at the note: at its times, or at its lines.
+    pub fn is_doubtful(&self) -> bool {
+        matches!(self.standing, Standing::Early { .. }) || !self.faults.is_empty()
     }
 }
 
@@ -91,16 +115,23 @@ impl fmt::Display for KeptHead {
         };
         write!(f, "{origin}, size {size}, root {root}: ")?;
         match &self.standing {
-            Standing::Holds => {
-                f.write_str("the log begins with it")?;
-                self.cosigned.iter().try_for_each(|CosignedBy { at, statement, witness }| {
-                    let says = match statement {
-                        Statement::Consistent => "cosigned by",
-                        Statement::Replayed => "replayed and cosigned by",
-                    };
-                    write!(f, "; {says} {witness} at {at}")
+            Standing::Holds => f.write_str("the log begins with it"),
+            Standing::Early { by, demanded, group } => {
+                f.write_str("the log begins with it, but its TIMES DISAGREE: ")?;
+                by.iter().try_for_each(|CosignedBy { at, witness, .. }| {
+                    write!(f, "{witness} saw it at {at}, ")
+                })?;
+                write!(f, "and the last group that it covers states the later time {group}; ")?;
+                f.write_str(if by.len() as u64 >= *demanded {
+                    "as many witnesses as policy demands say so, so look at the ledger's clock first"
+                } else {
+                    "fewer witnesses than policy demands say so, so look at their clocks and keys first"
                 })
             }
+            Standing::UnknownOrigin => f.write_str(
+                "NOT SHOWN: this log never had its origin. It is another log's, or was signed after a later reopening: \
+                 export again, and compare",
+            ),
             Standing::Lost { from, cited, origin } => write!(
                 f,
                 "the log was reopened at {from} by a quorum as {origin}, citing head {cited}; records {from} to {} of \
@@ -114,7 +145,15 @@ impl fmt::Display for KeptHead {
                 size.saturating_sub(*here)
             ),
             Standing::Contradicts { reason } => write!(f, "it CONTRADICTS this log: {reason}"),
+        }?;
+        for CosignedBy { at, statement, witness } in &self.cosigned {
+            let says = match statement {
+                Statement::Consistent => "cosigned by",
+                Statement::Replayed => "replayed and cosigned by",
+            };
+            write!(f, "; {says} {witness} at {at}")?;
         }
+        self.faults.iter().try_for_each(|fault| write!(f, "; a line is NOT what it says: {fault}"))
     }
 }
 
@@ -144,11 +183,22 @@ impl Kept {
         Kept { notes, passed }
     }
 
-    /// The log begins before what is read of it: the roots that its groups have named so far, and the witnesses of now.
+    /// The log begins before what is read of it: the roots that its groups have named so far, and when. The state has no
+    /// policy of before, so the witnesses are those of now.
     pub fn recall(&mut self, state: &State, now: Option<Timestamp>) {
+        if self.passed.is_empty() {
+            return;
+        }
+        let groups = state.entities().filter_map(|(key, entity)| match (key, entity) {
+            (Key::Head(size), Entity::Head(head)) => Some((*size, head.recorded_at)),
+            _ => None,
+        });
+        let groups: BTreeMap<u64, Timestamp> = groups.collect();
         for (size, passed) in &mut self.passed {
             let head = state.get::<HeadState>(&Key::Head(*size));
-            *passed = head.map(|head| Passed { time: None, ..Passed::at(head.root, state, now) });
+            // The group before: the one of this size comes after what the checkpoint covers.
+            let time = groups.range(..*size).next_back().map(|(_, time)| *time);
+            *passed = head.map(|head| Passed { time, ..Passed::at(head.root, state, now) });
         }
     }
 
@@ -165,20 +215,24 @@ impl Kept {
         let judged = notes.into_iter().map(|note| match charter.read_note(&note) {
             Err(error) => {
                 let reason = error.to_string();
-                KeptHead { head: None, cosigned: vec![], standing: Standing::Contradicts { reason } }
+                let standing = Standing::Contradicts { reason };
+                KeptHead { head: None, cosigned: vec![], faults: vec![], standing }
             }
             Ok(Checkpoint { origin, root, size: covered }) => {
                 let here = passed.get(&covered).and_then(Option::as_ref);
                 let real = here.map(|here| here.root);
                 let mut standing = standing(charter, size, &origin, covered, root, real);
-                let mut cosigned = vec![];
+                let (mut cosigned, mut faults) = (vec![], vec![]);
                 if let (Standing::Holds, Some(here)) = (&standing, here) {
-                    match here.cosigned_by(&note) {
-                        Ok(by) => cosigned = by,
-                        Err(reason) => standing = Standing::Contradicts { reason },
+                    (cosigned, faults) = here.cosigned_by(&note);
+                    let early = cosigned.extract_if(.., |by| here.is_early(by.at)).collect::<Vec<_>>();
+                    if let (Some(group), false) = (here.time, early.is_empty()) {
+                        let demanded = here.witnessing.as_ref().map_or(0, |demanded| demanded.threshold.0);
+                        standing = Standing::Early { by: early, demanded, group };
                     }
                 }
-                KeptHead { head: Some(CheckedCheckpoint { origin, root, size: covered }), cosigned, standing }
+                let head = Some(CheckedCheckpoint { origin, root, size: covered });
+                KeptHead { head, cosigned, faults, standing }
             }
         });
         judged.collect()
@@ -193,24 +247,28 @@ impl Passed {
         Passed { root, time, skew_s: policy.map_or(0, |policy| policy.skew_s.0), witnessing }
     }
 
-    /// The cosignatures of a note, each of which must hold, and none be earlier than the last group that it covers, by more
-    /// than clocks may differ: a group's time cannot be later than somebody has seen it.
-    fn cosigned_by(&self, note: &str) -> Result<Vec<CosignedBy>, String> {
-        let Some(witnessing) = &self.witnessing else { return Ok(vec![]) };
-        let mut found = Vec::new();
-        for Cosigned { witness, time } in witnessing.cosigned_by(note).map_err(|error| error.to_string())? {
-            let at = i64::try_from(time).ok().and_then(Timestamp::from_unix);
-            let at = at.ok_or("a cosignature states no time that there is")?;
-            let latest = at.plus(self.skew_s);
-            if let Some(group) = self.time.filter(|group| latest.is_some_and(|latest| latest < *group)) {
-                return Err(format!(
-                    "{} saw it at {at}, and the last group that it covers states the later time {group}",
-                    witness.name
-                ));
+    /// The cosignatures of a note by the witnesses, and what is wrong with lines that say that they are such.
+    fn cosigned_by(&self, note: &str) -> (Vec<CosignedBy>, Vec<String>) {
+        let (mut found, mut faults) = (Vec::new(), Vec::new());
+        for Witness { key, name, statement } in self.witnessing.iter().flat_map(|all| &all.witnesses) {
+            let at = cosigned_at(note, name.as_str(), key)
+                .map(|time| time.map(|time| i64::try_from(time).ok().and_then(Timestamp::from_unix)));
+            match at {
+                Ok(None) => {}
+                Ok(Some(Some(at))) => {
+                    found.push(CosignedBy { at, statement: *statement, witness: name.clone() });
+                }
+                Ok(Some(None)) => faults.push(format!("{name}: a cosignature states no time that there is")),
+                Err(error) => faults.push(format!("{name}: {error}")),
             }
-            found.push(CosignedBy { at, statement: witness.statement, witness: witness.name.clone() });
         }
-        Ok(found)
+        (found, faults)
+    }
+
+    /// Whether somebody saw it earlier than the last group says that it was made, by more than clocks may differ.
+    fn is_early(&self, seen: Timestamp) -> bool {
+        let latest = seen.plus(self.skew_s);
+        self.time.is_some_and(|group| latest.is_some_and(|latest| latest < group))
     }
 }
 
@@ -224,9 +282,7 @@ fn standing(
 ) -> Standing {
     let contradicts = |reason: &str| Standing::Contradicts { reason: reason.to_owned() };
     let Some(index) = charter.origins().position(|known| known.as_str() == origin) else {
-        return contradicts(
-            "this log never had its origin: it is another log's, or was signed after a later reopening",
-        );
+        return Standing::UnknownOrigin;
     };
     let ended: Option<&Reopening> = charter.reopened.get(index);
     let end = ended.map_or(size, |ended| ended.continued.size.0);

@@ -85,8 +85,8 @@ use signing::digest::Digest;
 /// Why nothing can be said about the bundle. Whatever is wrong with its content is a [`Verdict::Refuted`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum CouldNotRun {
-    /// The bundle could not be read, or no thread could be started.
-    #[error("the bundle could not be read: {0}")]
+    /// The file could not be read, or no thread could be started.
+    #[error("the file could not be read: {0}")]
     Io(#[from] std::io::Error),
     /// A sample was asked for by an interval of nothing.
     #[error("the sampling interval must be above zero")]
@@ -104,7 +104,8 @@ pub enum CouldNotRun {
     },
     /// It is a part, and what it continues was not given.
     #[error(
-        "this is a part of a bundle, from record {from} on; verify it on the state that was kept at size {from}"
+        "this is a part of a bundle, from record {from} on; verify it on the state that was kept at size {from}, with \
+         `safeconduct audit --state FILE`; a report, a sample or a pack takes a whole bundle"
     )]
     PartAlone {
         /// Where it begins.

@@ -26,8 +26,3 @@ pub trait Observer {
     /// Sees the state at the log's end, once everything was checked. It is not called where the bundle is refuted.
     fn end(&mut self, _state: &State) {}
 }
-
-/// Looks at nothing.
-impl Observer for () {
-    fn record(&mut self, _replayed: &Replayed<'_>) {}
-}

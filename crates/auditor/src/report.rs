@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use signing::digest::Digest;
 use signing::keys::KeyId;
 
-use crate::kept::KeptHead;
+use crate::kept::{KeptHead, Standing};
 use crate::keys::{Activated, Expiring};
 use crate::review::Compromise;
 
@@ -52,6 +52,12 @@ impl Report {
     /// Whether, besides, the log accounts for every checkpoint that was kept elsewhere.
     pub fn accounts_for_kept(&self) -> bool {
         self.is_verified() && self.kept.iter().all(KeptHead::is_accounted_for)
+    }
+
+    /// Whether, besides, no witness saw any of them earlier than the log's times allow.
+    pub fn agrees_with_kept(&self) -> bool {
+        let is_early = |kept: &KeptHead| matches!(kept.standing, Standing::Early { .. });
+        self.accounts_for_kept() && !self.kept.iter().any(is_early)
     }
 }
 

@@ -116,7 +116,7 @@ pub fn sample(
     }
     let mut payments = Payments::default();
     let report = verify_observed(bundle, ledger, kept, &mut payments)?;
-    let checkpoint = report.checked.checkpoint.clone().filter(|_| report.accounts_for_kept());
+    let checkpoint = report.checked.checkpoint.clone().filter(|_| report.agrees_with_kept());
     let sample = checkpoint.map(|checkpoint| draw(&payments, ledger, checkpoint, sampling)).transpose()?;
     Ok((report, sample))
 }

@@ -391,7 +391,8 @@ impl Replay {
         Ok(())
     }
 
-    fn check_ledgers_key(&self, record: &Verified) -> Result<(), Reason> {
+    /// What only the ledger signs is signed by its record key.
+    pub fn check_ledgers_key(&self, record: &Verified) -> Result<(), Reason> {
         let signed = record.envelope().key_id;
         let charter = self.state.get::<CharterState>(&Key::Charter);
         let charter = charter.ok_or(Reason::NotTheLedgersKey { signed })?;

@@ -14,7 +14,7 @@ use records::cases::BenefitKind;
 use records::disbursements::Request;
 use records::governance::Band;
 
-use super::{Act, Counted, Exception, Looked, NEAR_PERCENT, ROUND_MAJOR, SPLIT_WINDOW_S};
+use super::{Act, Counted, DAY_S, Exception, Looked, NEAR_PERCENT, ROUND_MAJOR, SPLIT_WINDOW_S};
 
 /// The policy of an act's time.
 fn policy<'a>(act: &Act<'a>) -> Option<&'a VersionedPolicy> {
@@ -117,6 +117,10 @@ impl Splits {
             run.recent.iter().any(|asked| Some(&asked.position) == last)
         });
         if let Some(raised) = before {
+            // Each keeps to the widest of the bands to which some of them keep.
+            if minor(raised.limit) < minor(limit) {
+                (raised.limit, raised.policy) = (limit, policy.version);
+            }
             raised.total += minor(request.amount);
             raised.counted.add([act.position], Some(&request.disbursement));
             return;
@@ -132,8 +136,9 @@ impl Splits {
         let exception = |raised: Raised| {
             let Raised { common, counted, limit, policy, preparer, total } = raised;
             let what = format!(
-                "{preparer} made {} requests {common}, together {}; each keeps to the band up to {} (policy {policy})",
+                "{preparer} made {} requests {common}, each within {} days of another, together {}; each keeps to the band up to {} (policy {policy})",
                 counted.count,
+                SPLIT_WINDOW_S / DAY_S,
                 Sum::of_minor(total, limit.currency()).grouped(),
                 limit.grouped()
             );

@@ -9,6 +9,8 @@ use std::io::{self, BufRead, Seek, Write};
 
 use ledger::id::{OfferId, PrincipalId};
 use ledger::time::{Date, Timestamp};
+use programme::State;
+use programme::entity::Entity;
 use records::cases::OfferVersion;
 use records::governance::Act;
 use records::scalar::Integer;
@@ -24,8 +26,9 @@ use translog::tree::leaf_hash;
 use super::extent::{Extent, cites, may_stand};
 use super::format::{EARLIER_MAX, EarlierHead, Format, Header, RecordLine, Scope, line};
 use crate::lines::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Lines, Next};
+use crate::observe::{Observer, Replayed};
 use crate::report::{CheckedCheckpoint, Report};
-use crate::{CouldNotRun, verify_against};
+use crate::{CouldNotRun, verify_observed};
 
 /// Why no pack was cut.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,10 @@ pub enum CutError {
     /// Somebody writes to the bundle.
     #[error("the bundle changed while it was read; copy it, and cut the pack from the copy")]
     Changed,
-    /// It could not be read, or the pack not be written.
+    /// The pack could not be written.
+    #[error("the pack could not be written: {0}; nothing is wrong with the bundle")]
+    Write(io::Error),
+    /// The bundle could not be read.
     #[error(transparent)]
     CouldNotRun(#[from] CouldNotRun),
 }
@@ -71,12 +77,13 @@ pub fn cut<R: BufRead + Seek>(
     kept: &[String],
     out: &mut impl Write,
 ) -> Result<u64, CutError> {
-    let report = verify_against(&mut bundle, ledger, kept)?;
+    let mut owners = Owners::default();
+    let report = verify_observed(&mut bundle, ledger, kept, &mut owners)?;
     let Some(checkpoint) = report.checked.checkpoint.clone().filter(|_| report.accounts_for_kept()) else {
         return Err(CutError::Refuted(Box::new(report)));
     };
     bundle.rewind()?;
-    let mut index = Index::new(scope);
+    let mut index = Index::new(scope, owners);
     let note = index.read(&mut bundle)?;
     if proof::root(checkpoint.size, &index.hashes)? != checkpoint.root {
         return Err(CutError::Changed);
@@ -94,7 +101,7 @@ pub fn cut<R: BufRead + Seek>(
         records: Integer(records),
         scope: scope.clone(),
     };
-    out.write_all(&line(&header))?;
+    out.write_all(&line(&header)).map_err(CutError::Write)?;
     bundle.rewind()?;
     write_records(&mut bundle, &index.hashes, &chosen, out)?;
     Ok(records)
@@ -140,7 +147,8 @@ fn write_records(
         }
         let envelope = Envelope::parse(&leaf).map_err(|_| CutError::Changed)?;
         let proof = proof::inclusion(position, hashes.size(), hashes)?;
-        out.write_all(&line(&RecordLine { envelope, position: Integer(position), proof }))?;
+        let record = line(&RecordLine { envelope, position: Integer(position), proof });
+        out.write_all(&record).map_err(CutError::Write)?;
     }
     Ok(())
 }
@@ -177,6 +185,22 @@ struct ActOf {
     records: Vec<u64>,
 }
 
+/// Whose each key is that a quorum has enrolled. Others may have been proposed to enrol it for somebody else.
+#[derive(Default)]
+struct Owners(HashMap<KeyId, PrincipalId>);
+
+impl Observer for Owners {
+    fn record(&mut self, _replayed: &Replayed<'_>) {}
+
+    fn end(&mut self, state: &State) {
+        for (_, entity) in state.entities() {
+            if let Entity::PublicKey(known) = entity {
+                self.0.insert(known.public.id(), known.principal.clone());
+            }
+        }
+    }
+}
+
 /// What each record of the log names.
 struct Index {
     scope: Scope,
@@ -191,7 +215,7 @@ struct Index {
     positions: HashMap<Digest, u64>,
     offers: HashMap<(OfferId, Integer), u64>,
     principals: HashMap<PrincipalId, usize>,
-    owners: HashMap<KeyId, usize>,
+    owners: Owners,
     acts: Vec<ActOf>,
     /// The act to which a record belongs.
     act_of: HashMap<u64, usize>,
@@ -200,7 +224,7 @@ struct Index {
 }
 
 impl Index {
-    fn new(scope: &Scope) -> Index {
+    fn new(scope: &Scope, owners: Owners) -> Index {
         Index {
             scope: scope.clone(),
             extent: Extent::new(scope),
@@ -212,7 +236,7 @@ impl Index {
             positions: HashMap::new(),
             offers: HashMap::new(),
             principals: HashMap::new(),
-            owners: HashMap::new(),
+            owners,
             acts: vec![],
             act_of: HashMap::new(),
             day: None,
@@ -254,10 +278,6 @@ impl Index {
         match record.payload() {
             Payload::Founding(founding) => {
                 self.always.push(position);
-                for custodian in &founding.body.custodians {
-                    let owner = self.principal(&custodian.principal);
-                    self.owners.insert(custodian.key.id(), owner);
-                }
                 signer = Some(self.principal(&founding.signer));
             }
             Payload::Group(_) => self.groups.push(position),
@@ -312,15 +332,11 @@ impl Index {
 
     fn propose(&mut self, position: u64, act: &Act, needs: &mut Vec<u64>) {
         let about = match act {
-            Act::Enrol { principal, .. } => {
-                let owner = self.principal(principal);
-                for envelope in act.new_keys() {
-                    self.owners.insert(envelope.key_id, owner);
-                }
-                Some(owner)
+            Act::Enrol { principal, .. } | Act::Roles { principal, .. } => Some(self.principal(principal)),
+            Act::Revoke { key, .. } => {
+                let owner = self.owners.0.get(key).cloned();
+                owner.map(|owner| self.principal(&owner))
             }
-            Act::Roles { principal, .. } => Some(self.principal(principal)),
-            Act::Revoke { key, .. } => self.owners.get(key).copied(),
             Act::Policy { .. } => None,
             Act::Reopen { checkpoint, .. } => {
                 let cited = Checkpoint::parse_unverified(checkpoint).ok();

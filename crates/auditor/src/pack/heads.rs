@@ -83,7 +83,10 @@ fn standing(
     let not_shown = |reason: &str| PackStanding::NotShown { reason: reason.to_owned() };
     let contradicts = |reason: &str| PackStanding::Contradicts { reason: reason.to_owned() };
     let Some(index) = charter.origins().position(|origin| origin.as_str() == head.origin) else {
-        return contradicts("no record of the pack gives the log its origin");
+        return not_shown(
+            "it is under an origin that no record of the pack gives: it is another log's, or was signed after a later \
+             reopening; compare it with an audit of a bundle",
+        );
     };
     if charter.reopened.get(index).is_some_and(|ended| head.size > ended.continued.size.0) {
         return not_shown(

@@ -217,7 +217,7 @@ impl Seen {
     }
 }
 
-/// The amount that an instruction names, the whole where it names parts.
+/// The amount that an instruction is about, where it names one: the whole, and no part of it.
 fn amount(body: &Body) -> Option<Money> {
     match body {
         Body::Restraint(body) => Some(body.amount),
@@ -225,12 +225,10 @@ fn amount(body: &Body) -> Option<Money> {
         Body::CustodyInterest(body) => Some(body.amount),
         Body::Forfeiture(body) => Some(body.gross),
         Body::ClaimPayment(body) => Some(body.amount),
-        Body::WindfallIncome(body) => Some(body.own),
         Body::BankFee(body) => Some(body.amount),
         Body::Request(body) => Some(body.amount),
         Body::Approval(body) => Some(body.effect.amount),
         Body::Delivery(body) => Some(body.invoiced),
-        Body::BankReturn(body) => Some(body.kept),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! what they would have to know the whole log for does not.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use ledger::time::Timestamp;
 use programme::entity::{CharterState, PrincipalState};
@@ -25,12 +25,12 @@ use super::extent::{Extent, Part, may_stand, part};
 use super::format::{EARLIER_MAX, HEADER_BYTES_MAX, Header, RECORD_BYTES_MAX, RecordLine};
 use super::heads;
 use super::report::{NOT_SHOWN, PackReport, Seen, Shown};
-use super::web::Web;
+use super::web::{Web, wrong};
 use crate::CouldNotRun;
 use crate::chunk::{Chunk, Item, Keys, Wrong};
 use crate::lines::{Lines, Next};
-use crate::report::{CheckedCheckpoint, Finding, Verdict};
-use crate::stop::code_of_checkpoint;
+use crate::report::{CheckedCheckpoint, Verdict};
+use crate::stop::{Place, Stop, code_of_checkpoint, expect_line};
 
 /// Verifies a pack of the ledger with this id, and compares it with checkpoints that somebody kept, each a signed note.
 pub fn verify(pack: impl BufRead, ledger: Digest, kept: &[String]) -> Result<PackReport, CouldNotRun> {
@@ -45,39 +45,8 @@ pub fn verify(pack: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Pac
     match check(&mut Lines::new(pack), kept, &mut report) {
         Ok(()) => Ok(report),
         Err(Stop::Wrong(finding)) => Ok(PackReport { verdict: Verdict::Refuted(finding), ..report }),
+        Err(Stop::Alone { from }) => Err(CouldNotRun::PartAlone { from }),
         Err(Stop::Io(error)) => Err(CouldNotRun::Io(error)),
-    }
-}
-
-/// Why a verification ends early.
-enum Stop {
-    Wrong(Finding),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Stop {
-        Stop::Io(error)
-    }
-}
-
-/// Where something is wrong.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    position: Option<u64>,
-    line: Option<u64>,
-}
-
-impl Place {
-    const HEADER: Place = Place { position: None, line: Some(1) };
-
-    fn wrong(self, code: &str, reason: impl Into<String>) -> Stop {
-        let Place { position, line } = self;
-        Stop::Wrong(Finding { code: code.to_owned(), line, position, reason: reason.into() })
-    }
-
-    fn of(self, wrong: Wrong) -> Stop {
-        self.wrong(wrong.code, wrong.reason)
     }
 }
 
@@ -102,8 +71,7 @@ fn check<R: BufRead>(lines: &mut Lines<R>, kept: &[String], report: &mut PackRep
     if rekeying.is_some() {
         return Err(Place::default().of(rekey_incomplete()));
     }
-    if let Some(position) = web.first_uncited() {
-        let place = Place { position: Some(position), line: None };
+    if let Some(place) = web.first_uncited() {
         return Err(
             place.wrong("out_of_scope", "it is not in the pack's scope, and no record of the pack cites it")
         );
@@ -125,34 +93,17 @@ fn check<R: BufRead>(lines: &mut Lines<R>, kept: &[String], report: &mut PackRep
     match lines.next(RECORD_BYTES_MAX)? {
         Next::End => {}
         Next::Line(_) | Next::Unterminated | Next::TooLong => {
-            let place = Place { position: None, line: Some(lines.number()) };
-            return Err(place.wrong("trailing_data", "something follows the last record"));
+            return Err(
+                Place::line(lines.number()).wrong("trailing_data", "something follows the last record")
+            );
         }
     }
     seen.show(web.into_threads(), &mut report.shown);
     Ok(())
 }
 
-/// A line that must be there.
-fn expect_line<R: BufRead>(
-    lines: &mut Lines<R>,
-    bytes_max: u64,
-    missing: (&str, &str),
-) -> Result<Vec<u8>, Stop> {
-    let next = lines.next(bytes_max)?;
-    let place = Place { position: None, line: Some(lines.number()) };
-    match next {
-        Next::Line(bytes) => Ok(bytes),
-        Next::Unterminated => Err(place.wrong("line_unterminated", "the file ends within a line")),
-        Next::TooLong => {
-            Err(place.wrong("line_too_long", format!("the line is longer than {bytes_max} bytes")))
-        }
-        Next::End => Err(Place::default().wrong(missing.0, missing.1)),
-    }
-}
-
 fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Header, Stop> {
-    let bytes = expect_line(lines, HEADER_BYTES_MAX, ("header_missing", "the file is empty"))?;
+    let bytes = expect_line(lines, HEADER_BYTES_MAX, None, ("header_missing", "the file is empty"))?;
     let header = canonical::decode::<Header>(&bytes).map_err(|error| {
         Place::HEADER.wrong("header_malformed", format!("the header is not one of a pack: {error}"))
     })?;
@@ -170,6 +121,8 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Heade
     }
     Ok(header)
 }
+
+const NOT_FOUNDED: &str = "the first record is not the ledger's founding record";
 
 /// Where the pack says that a record stands.
 struct Claim {
@@ -228,9 +181,14 @@ impl Check<'_> {
     fn take(&mut self, item: Item, claim: Claim) -> Result<(), Stop> {
         let Claim { position, proof } = claim;
         let place = Place { position: Some(position), line: Some(item.line) };
-        let checked = item.outcome().map_err(|wrong| place.of(wrong))?;
+        let is_opened = self.checkpoint.is_some();
+        let checked = item.outcome().map_err(|wrong| match wrong.code {
+            // Only the founding record is signed by a key that it carries itself.
+            "key_unknown" if !is_opened => place.wrong("founding_missing", NOT_FOUNDED),
+            _ => place.of(wrong),
+        })?;
         let record = &*checked.record;
-        if self.checkpoint.is_none() {
+        if !is_opened {
             self.open(record, position, place)?;
         }
         if self.last.is_some_and(|last| position <= last) {
@@ -242,7 +200,7 @@ impl Check<'_> {
                 place.wrong("proof_wrong", format!("it is not proved to stand there: {error}"))
             })?;
         }
-        self.judge(record, position).map_err(|wrong| place.of(wrong))?;
+        self.judge(record, place, position).map_err(|wrong| place.of(wrong))?;
         self.count(record, checked.possessions);
         Ok(())
     }
@@ -250,7 +208,7 @@ impl Check<'_> {
     /// The first record has to be the ledger's founding; it says whose checkpoint the header must have.
     fn open(&mut self, record: &Record, position: u64, place: Place) -> Result<(), Stop> {
         let Payload::Founding(founding) = record.payload() else {
-            return Err(place.wrong("founding_missing", "the first record is not a founding record"));
+            return Err(place.wrong("founding_missing", NOT_FOUNDED));
         };
         if record.digest() != self.ledger {
             return Err(place.wrong("other_ledger", "the founding record is of another ledger"));
@@ -285,7 +243,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, record: &Verified, position: u64) -> Result<(), Wrong> {
+    fn judge(&mut self, record: &Verified, place: Place, position: u64) -> Result<(), Wrong> {
         let kind = record.kind();
         if self.rekeying.as_mut().is_some_and(|rekeying| !rekeying.takes(record)) {
             return Err(rekey_incomplete());
@@ -314,7 +272,10 @@ impl Check<'_> {
         }
         let is_in_scope = self.extent.takes(record, now.date());
         let may_always = matches!(part(kind), Part::Frame | Part::Offer);
-        self.web.take(record, position, is_in_scope || may_always)?;
+        if !is_in_scope && !may_always {
+            self.web.await_citation(record.digest(), place);
+        }
+        self.web.take(record, position)?;
         self.seen.take(record, position, self.roles(record, now));
         Ok(())
     }
@@ -417,9 +378,9 @@ impl Check<'_> {
 /// A record's line taken apart: where it should stand, and the leaf.
 fn read_record<R: BufRead>(lines: &mut Lines<R>) -> Result<(Claim, Vec<u8>), Stop> {
     let missing = ("records_missing", "the file ends before the last record");
-    let bytes = expect_line(lines, RECORD_BYTES_MAX, missing)?;
+    let bytes = expect_line(lines, RECORD_BYTES_MAX, None, missing)?;
     let RecordLine { envelope, position, proof } = canonical::decode(&bytes).map_err(|error| {
-        let place = Place { position: None, line: Some(lines.number()) };
+        let place = Place::line(lines.number());
         place.wrong("record_malformed", format!("the line is not a record and its proof: {error}"))
     })?;
     Ok((Claim { position: position.0, proof }, envelope.encode()))
@@ -428,8 +389,4 @@ fn read_record<R: BufRead>(lines: &mut Lines<R>) -> Result<(Claim, Vec<u8>), Sto
 fn rekey_incomplete() -> Wrong {
     let reason = Reason::RekeyIncomplete;
     wrong(reason.code(), reason.to_string())
-}
-
-fn wrong(code: &'static str, reason: impl Into<String>) -> Wrong {
-    Wrong { code, reason: reason.into() }
 }

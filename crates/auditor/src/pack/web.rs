@@ -2,7 +2,7 @@
 //! common. It is checked as far as a part of a log allows it; where the request may not be in the pack, its digest is the
 //! one that all others name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ledger::entry::Action;
 use ledger::id::{BenefitId, CaseRef, DisbursementId, EntryId, FundId, PrincipalId};
@@ -17,8 +17,9 @@ use signing::digest::Digest;
 use super::extent::{cites, may_stand};
 use super::format::Scope;
 use crate::chunk::Wrong;
+use crate::stop::Place;
 
-fn wrong(code: &'static str, reason: impl Into<String>) -> Wrong {
+pub(super) fn wrong(code: &'static str, reason: impl Into<String>) -> Wrong {
     Wrong { code, reason: reason.into() }
 }
 
@@ -68,7 +69,7 @@ pub(super) struct Web {
     hides_requests: bool,
     cited: HashMap<Digest, Cited>,
     /// What is in the pack only because something cites it, by its digest, and has not been cited yet.
-    uncited: HashMap<Digest, u64>,
+    uncited: HashMap<Digest, Place>,
     threads: BTreeMap<DisbursementId, Thread>,
 }
 
@@ -78,12 +79,14 @@ impl Web {
         Web { hides_requests, cited: HashMap::new(), uncited: HashMap::new(), threads: BTreeMap::new() }
     }
 
-    /// Takes the next record. One that is not in the pack's scope has to be cited by a later one.
-    pub fn take(&mut self, record: &Record, position: u64, is_in_scope: bool) -> Result<(), Wrong> {
+    /// A record that is not in the pack's scope has to be cited by a later one.
+    pub fn await_citation(&mut self, digest: Digest, place: Place) {
+        self.uncited.insert(digest, place);
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, record: &Record, position: u64) -> Result<(), Wrong> {
         let digest = record.digest();
-        if !is_in_scope {
-            self.uncited.insert(digest, position);
-        }
         let cited = match record.payload() {
             Payload::Founding(_) | Payload::Group(_) | Payload::Pad(_) => return Ok(()),
             Payload::JournalEntry(entry) => return self.take_entry(entry, position),
@@ -105,8 +108,8 @@ impl Web {
     }
 
     /// The first record of the pack that is neither in its scope nor cited.
-    pub fn first_uncited(&self) -> Option<u64> {
-        self.uncited.values().copied().min()
+    pub fn first_uncited(&self) -> Option<Place> {
+        self.uncited.values().copied().min_by_key(|place| place.position)
     }
 
     /// What each disbursement's records agree on.
@@ -240,6 +243,9 @@ impl Web {
         if *last != causing || entry.id.index != 0 {
             return Err(wrong("authority_wrong", "its id is not that of the record that causes it, and 0"));
         }
+        if entry.authority.iter().collect::<HashSet<_>>().len() < entry.authority.len() {
+            return Err(wrong("authority_wrong", "it cites one record twice"));
+        }
         self.follow_disbursement(entry)?;
         if self.hides_requests && before.is_empty() && !self.cited.contains_key(&causing) {
             return self.take_entry_of_request(entry, causing);
@@ -258,7 +264,14 @@ impl Web {
         }
         let (kind, report) = (cause.kind, cause.report);
         let others = match kind {
-            Kind::Approval | Kind::Release => self.authorised_by_request(entry, before)?,
+            Kind::Approval => self.authorised_by_request(entry, before)?,
+            Kind::Release => {
+                let approvals = self.authorised_by_request(entry, before)?;
+                if approvals.is_empty() {
+                    return Err(wrong("authority_wrong", "it cites no approval"));
+                }
+                approvals
+            }
             Kind::Rejection | Kind::Cancellation | Kind::Lapse | Kind::Delivery => {
                 let approvals = self.authorised_by_request(entry, before)?;
                 if approvals.is_empty() { approvals } else { return Err(superfluous()) }

@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, HashSet};
 use auditor::{
     Against, Audited, Checked, CouldNotRun, Finding, KeptState, KeptStateError, Standing, Verdict, audit,
 };
-use records::governance::{Act, Proposal};
+use records::governance::{Act, Policy, Proposal};
 use records::scalar::Integer;
+use records::witnessing::{Statement, Witness, Witnessing};
 use records::{Basis, Body, Kind, Record};
 use signing::digest::Digest;
 use translog::checkpoint::Checkpoint;
+use translog::cosignature::cosign;
 use translog::tree::{Frontier, leaf_hash};
 
-use crate::ledger::{Bundle, HOUR_S, Ledger, parse};
+use crate::ledger::{Bundle, HOUR_S, Ledger, parse, policy};
 use crate::reopened::{NEW, OLD, reopened};
-use crate::staff::Staff;
+use crate::staff::{Staff, key};
 use crate::story::Story;
 
 /// The bytes of what is kept.
@@ -260,10 +262,80 @@ fn two_logs_are_found() {
     let Finding { code, line, position, .. } = refuted(&state, &same_size, hidden.id);
     assert_eq!((code.as_str(), line, position), ("part_root", Some(1), None));
     kept(on(&state, &part(&shown.bundle(), from).bytes(), shown.id));
+    // It is told before whatever else follows from it: an earlier time, other balances.
+    let (late, _) = kept(audit(&at(5, 1).bundle().bytes()[..], shown.id, Against::default()));
+    assert_eq!(refuted(&late, &part(&at(1, 2).bundle(), from), shown.id).code, "part_root");
+    let mut fewer = other.clone();
+    fewer.balances.pop();
+    fewer.header.balances.0 -= 1;
+    fewer.header.balances_at = Integer(from);
+    assert_eq!(refuted(&state, &fewer, hidden.id).code, "part_root");
+    // One checkpoint, from a state that stays in memory too.
+    let state_here = audit(&shown.bundle().bytes()[..], shown.id, Against::default()).unwrap().state;
+    let against = Against { state: state_here, ..Against::default() };
+    let report = audit(&part(&shown.bundle(), from).bytes()[..], shown.id, against).unwrap().report;
+    assert_eq!(report.checked.signatures.checkpoints, 1);
     // The whole of the other one holds by itself, and not against what was kept.
     let Audited { report, .. } = on(&state, &hidden.bundle().bytes(), hidden.id).unwrap();
     assert!(report.is_verified() && !report.accounts_for_kept(), "{report}");
     assert!(matches!(report.kept[0].standing, Standing::Contradicts { .. }));
+}
+
+#[test]
+fn a_bad_line_or_a_slow_clock_makes_no_other_log() {
+    let mut story = Story::founded(OLD);
+    let Story { ledger, staff } = &mut story;
+    let witness = |name: &str| Witness {
+        key: key(name).public().clone(),
+        name: parse(name),
+        statement: Statement::Consistent,
+    };
+    let witnessing = Witnessing {
+        replays: Integer(0),
+        threshold: Integer(2),
+        witnesses: vec![witness("w/a"), witness("w/b")],
+    };
+    ledger.begin_group(60);
+    let act = Act::Policy { policy: Policy { witnessing: Some(witnessing), ..policy() } };
+    ledger.enact([&staff.anna, &staff.boris], act);
+    ledger.begin_group(2 * HOUR_S);
+    ledger.begin_group(HOUR_S);
+    let (ledger, whole) = (&*ledger, ledger.bundle());
+    let note = &whole.header.checkpoint;
+    let ends = ends(ledger);
+    let (from, before) = (ends[ends.len() - 2], ends[ends.len() - 3]);
+    let early = prefix(ledger, before, OLD).header.checkpoint;
+    let now = u64::try_from(ledger.now.unix()).unwrap();
+    let line = |of: &str, name: &str, time: u64| cosign(of, name, &key(name), time).unwrap();
+    let judged = |lines: &[String]| {
+        let kept = [format!("{note}{}", lines.concat())];
+        let against = Against { kept: &kept, ..Against::default() };
+        audit(&whole.bytes()[..], ledger.id, against).unwrap().report
+    };
+    // A line that is the witness's under another checkpoint: anybody can put it there.
+    let report = judged(&[line(&early, "w/a", now), line(note, "w/b", now)]);
+    assert!(report.agrees_with_kept(), "{report}");
+    let head = &report.kept[0];
+    assert_eq!((&head.standing, head.faults.len(), head.cosigned.len()), (&Standing::Holds, 1, 1));
+    assert!(head.is_doubtful() && head.to_string().contains("NOT what it says: w/a"), "{head}");
+    // One clock, or one stolen key; and as many as policy demands.
+    for (second, said) in [(now, "fewer witnesses than policy demands"), (0, "as many witnesses as policy")] {
+        let report = judged(&[line(note, "w/a", 0), line(note, "w/b", second)]);
+        assert!(report.accounts_for_kept() && !report.agrees_with_kept(), "{report}");
+        let shown = report.to_string();
+        assert!(shown.contains("w/a saw it at") && shown.contains(said), "{shown}");
+        assert!(!shown.contains("CONTRADICTS"), "{shown}");
+    }
+    // Of before a part, the same.
+    let (state, _) = kept(audit(&prefix(ledger, from, OLD).bytes()[..], ledger.id, Against::default()));
+    let notes = [format!("{early}{}", line(&early, "w/a", 0))];
+    let against = Against { kept: &notes, state: Some(read(&state, ledger.id)), ..Against::default() };
+    let report = audit(&part(&whole, from).bytes()[..], ledger.id, against).unwrap().report;
+    let group = match &report.kept[0].standing {
+        Standing::Early { group, .. } => *group,
+        _ => panic!("{report}"),
+    };
+    assert_eq!(group.plus(3 * HOUR_S), Some(ledger.now));
 }
 
 #[test]

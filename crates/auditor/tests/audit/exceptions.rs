@@ -178,7 +178,7 @@ fn requests_that_were_split() {
     });
     assert_eq!(
         split.what,
-        "pia made 2 requests for one case, together USD 10,000.01; each keeps to the band up to USD 10,000.00 (policy 1)"
+        "pia made 2 requests for one case, each within 7 days of another, together USD 10,000.01; each keeps to the band up to USD 10,000.00 (policy 1)"
     );
     // Not above the limit; of two cases and no choice of the amount; too far from each other.
     nothing(|town| {

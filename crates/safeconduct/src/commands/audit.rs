@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use auditor::{Against, Audited, Documents};
+use auditor::{Against, Audited, Documents, KeptHead};
 use clap::Args;
 use serde_json::json;
 use signing::digest::Digest;
@@ -76,9 +76,17 @@ pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
     };
     let Audited { mut report, found, state } = auditor::audit(bundle, ledger, against)?;
     drop(bar);
+    if files.is_some() && report.checked.continued.is_some() {
+        return Err(Error::new(
+            "a part has only the newest of the records that name documents; with --evidence give a whole bundle",
+        ));
+    }
     let mut holds = report.accounts_for_kept();
     // Of a bundle that does not hold nothing was judged.
-    let judged = if report.is_verified() { report.kept.drain(of_receipts).collect() } else { vec![] };
+    let judged: Vec<KeptHead> =
+        if report.is_verified() { report.kept.drain(of_receipts).collect() } else { vec![] };
+    // What is to be looked at is said of the note, and not of each record that has a receipt under it.
+    report.kept.extend(judged.iter().filter(|kept| kept.is_doubtful()).cloned());
     let mut document = serde_json::to_value(&report)?;
     let mut page = report.to_string();
     match files.map(|files| documents.compare(&files)) {
@@ -112,5 +120,5 @@ pub fn audit(global: &Global, args: AuditArgs) -> Result<ExitCode> {
     } else {
         ui::line(page);
     }
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(if holds && report.agrees_with_kept() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }

@@ -5,13 +5,12 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditor::{DocumentFile, Hours, Period, Report, Sampling, SeenDocuments};
+use auditor::{DocumentFile, Hours, Period, Sampling};
 use clap::{Args, Subcommand};
 use ledger::id::FundId;
 use ledger::money::Money;
 use ledger::time::Date;
 use records::scalar::Text;
-use serde_json::json;
 use signing::digest::Digest;
 
 use crate::context::Global;
@@ -117,8 +116,12 @@ fn sample(global: &Global, args: SampleArgs) -> Result<ExitCode> {
     let sampling = Sampling { fund, interval, seed };
     let (report, sample) = auditor::sample(file, ledger, &kept, &sampling)?;
     let Some(sample) = sample else {
-        show(global, &report, None)?;
-        ui::note("safeconduct: no sample was drawn, since the log does not hold");
+        if global.json {
+            ui::json(&serde_json::to_value(&report)?);
+        } else {
+            ui::line(report.to_string());
+        }
+        ui::note("safeconduct: no sample was drawn, since the log does not hold, or not with what was kept");
         return Ok(ExitCode::from(REFUSED));
     };
     if global.json {
@@ -127,27 +130,6 @@ fn sample(global: &Global, args: SampleArgs) -> Result<ExitCode> {
         ui::line(sample.page().to_string());
     }
     Ok(code(sample.population.ties()))
-}
-
-/// Shows what a verification found, and how documents stand to a log that holds.
-pub fn show(global: &Global, report: &Report, documents: Option<SeenDocuments>) -> Result<()> {
-    let is_asked = documents.is_some();
-    let documents = documents.filter(|_| report.is_verified());
-    if global.json {
-        let mut shown = serde_json::to_value(report)?;
-        if let (Some(documents), Some(members)) = (documents, shown.as_object_mut()) {
-            members.insert("evidence".to_owned(), json!(documents));
-        }
-        ui::json(&shown);
-        return Ok(());
-    }
-    ui::line(report.to_string());
-    match documents {
-        Some(documents) => ui::line(documents.page().to_string()),
-        None if is_asked => ui::line("No document was compared, since the log does not hold."),
-        None => {}
-    }
-    Ok(())
 }
 
 /// Every file in a folder and the folders in it, with its SHA-256, by path.

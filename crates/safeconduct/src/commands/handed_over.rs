@@ -91,6 +91,10 @@ struct Log<'a> {
     from: u64,
 }
 
+const BEFORE_PART: &str = "it stands before this part; audit a whole bundle";
+const OTHER_ORIGIN: &str = "its checkpoint is under an origin that this log never had: it is another log's, or was signed \
+     after a later reopening; export again";
+
 /// How the log stands to what was accepted.
 enum Accepted {
     /// It has it where the receipt says.
@@ -99,8 +103,8 @@ enum Accepted {
     Lost,
     /// It ends before it.
     Missing,
-    /// It stands before the part that was read, and only a whole bundle can show whether it is there.
-    Unseen,
+    /// What was read cannot show whether it is there, for this reason.
+    Unseen(&'static str),
     /// It has something else there.
     Contradicts(String),
 }
@@ -111,7 +115,7 @@ impl Accepted {
             Accepted::InLog => "in-log",
             Accepted::Lost => "lost",
             Accepted::Missing => "missing",
-            Accepted::Unseen => "unseen",
+            Accepted::Unseen(_) => "unseen",
             Accepted::Contradicts(_) => "contradicts",
         }
     }
@@ -129,7 +133,7 @@ impl fmt::Display for Accepted {
             Accepted::Missing => f.write_str(
                 "MISSING: the log ends before it; export again, and if it is still missing it was taken out",
             ),
-            Accepted::Unseen => f.write_str("NOT SHOWN: it stands before this part; audit a whole bundle"),
+            Accepted::Unseen(reason) => write!(f, "NOT SHOWN: {reason}"),
             Accepted::Contradicts(reason) => write!(f, "CONTRADICTS the log: {reason}"),
         }
     }
@@ -149,13 +153,16 @@ impl Log<'_> {
         let end = match &judged.standing {
             Standing::Lost { from, .. } => (*from, Accepted::Lost),
             Standing::Missing { size } => (*size, Accepted::Missing),
-            Standing::Holds | Standing::Contradicts { .. } => return Accepted::InLog,
+            Standing::UnknownOrigin => (0, Accepted::Unseen(OTHER_ORIGIN)),
+            Standing::Holds | Standing::Early { .. } | Standing::Contradicts { .. } => {
+                return Accepted::InLog;
+            }
         };
-        // Its checkpoint covers more than the log has, so it says nothing of what is left.
+        // Its checkpoint covers more than the log has, or another log, so it says nothing of what is here.
         match end {
-            (size, beyond) if position >= size => beyond,
             _ if self.found.get(&receipt.envelope.digest()) == Some(&position) => Accepted::InLog,
-            _ if position < self.from => Accepted::Unseen,
+            (size, beyond) if position >= size => beyond,
+            _ if position < self.from => Accepted::Unseen(BEFORE_PART),
             _ => Accepted::Contradicts("the log has another record at that position".to_owned()),
         }
     }
@@ -191,7 +198,7 @@ impl Compared {
         let sent = self.sent.iter().map(|(sent, position)| {
             let mut item = json!({
                 "digest": sent.envelope.digest(), "kind": kind_of(&sent.envelope), "sent_at": sent.sent_at,
-                "standing": standing(sent, *position),
+                "standing": standing(sent, *position, self.from),
             });
             if let Some(position) = position {
                 item["position"] = json!(position.to_string());
@@ -213,11 +220,13 @@ impl Compared {
     }
 }
 
-fn standing(sent: &Sent, position: Option<u64>) -> &'static str {
+/// Of the log before record `from` not all is known.
+fn standing(sent: &Sent, position: Option<u64>, from: u64) -> &'static str {
     match (position, &sent.refused) {
         (Some(_), _) => "in-log",
         (None, Some(_)) => "refused",
-        (None, None) => "withheld",
+        (None, None) if from > 0 => "unseen",
+        (None, None) => "not-in-log",
     }
 }
 
@@ -239,7 +248,10 @@ impl fmt::Display for Compared {
                 (Some(position), _) => {
                     writeln!(f, "in the log at position {position}; sending it again brings the receipt")?;
                 }
-                (None, Some(problem)) => writeln!(f, "not in the log; refused, {problem}")?,
+                (None, Some(problem)) => writeln!(f, "refused, {problem}")?,
+                (None, None) if *from > 0 => {
+                    writeln!(f, "NOT SHOWN by this part, and never refused; audit a whole bundle")?;
+                }
                 (None, None) => {
                     writeln!(
                         f,

@@ -108,7 +108,8 @@ fn look(
     let Some(Head { root, size }) = report.checked.head.filter(|_| report.is_verified()) else {
         return Err(Error::new("the audit refutes the restored log; sign nothing"));
     };
-    let contradicts = |kept: &&KeptHead| matches!(kept.standing, Standing::Contradicts { .. });
+    let contradicts =
+        |kept: &&KeptHead| matches!(kept.standing, Standing::Contradicts { .. } | Standing::UnknownOrigin);
     if let Some(kept) = report.kept.iter().find(contradicts) {
         return Err(Error::new(format!("{kept}; sign nothing")));
     }

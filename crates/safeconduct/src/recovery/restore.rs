@@ -166,7 +166,8 @@ fn why(report: &Report, kept: &[String], registered: Option<&Path>) -> String {
         return "the audit refutes the restored log; restore from another base backup or to another time"
             .to_owned();
     }
-    let contradicts = |kept: &&KeptHead| matches!(kept.standing, Standing::Contradicts { .. });
+    let contradicts =
+        |kept: &&KeptHead| matches!(kept.standing, Standing::Contradicts { .. } | Standing::UnknownOrigin);
     if let Some(kept) = report.kept.iter().find(contradicts) {
         return format!("{kept}. Find out whose log this is before anything else");
     }

@@ -162,6 +162,10 @@ fn entries_are_what_their_authority_says() {
             entry.authority.remove(0);
         });
         altered(Kind::Release, "cited_missing", &|entry| entry.authority[1] = other);
+        altered(Kind::Release, "authority_wrong", &|entry| entry.authority.insert(1, entry.authority[1]));
+        altered(Kind::Release, "authority_wrong", &|entry| {
+            entry.authority = vec![entry.authority[0], entry.authority[entry.authority.len() - 1]];
+        });
         altered(Kind::BankConfirmation, "authority_wrong", &|entry| {
             entry.authority.insert(0, *entry.authority.last().unwrap());
         });

@@ -2,15 +2,17 @@
 
 use auditor::pack::{PackStanding, Scope, ShownDisbursement, verify};
 use auditor::{Verdict, verify as verify_bundle};
-use records::Kind;
+use records::governance::{Act, Concurrence, Proposal, Role};
+use records::{Body, Kind};
 use signing::digest::Digest;
 use translog::checkpoint::Checkpoint;
 use translog::tree::{Frontier, leaf_hash};
 
 use super::town::{DISBURSEMENTS, town};
 use super::{CutError, Lines, cut, cut_of, cuts, holds};
-use crate::ledger::{parse, usd};
-use crate::staff::key;
+use crate::ledger::{HOUR_S, parse, usd};
+use crate::staff::{Person, key};
+use crate::story::Story;
 
 /// The town itself holds, so what its packs are measured by does.
 #[test]
@@ -181,7 +183,7 @@ fn a_checkpoint_that_was_kept_is_proved_where_the_pack_was_cut_for_it() {
         (sign(&whole), "Holds"),
         (sign(&other(&early)), "Contradicts"),
         (sign(&other(&whole)), "Contradicts"),
-        (sign(&elsewhere), "Contradicts"),
+        (sign(&elsewhere), "NotShown"),
         (early.sign(&key("record")), "Contradicts"),
         (sign(&head(groups[5])), "NotShown"),
         (sign(&newer), "NotShown"),
@@ -213,4 +215,39 @@ fn a_pack_of_a_log_that_was_reopened() {
     // The group, the proposal and the concurrence of the reopening.
     without.records.retain(|line| line.position.0 < continued.size.0);
     assert_eq!(super::refuted(&without.sealed(), ledger.id).code, "checkpoint_origin");
+}
+
+/// A key that one custodian proposed for somebody else too, after which a quorum enrolled it for whom it was meant.
+#[test]
+fn a_revocation_is_about_whose_key_it_was() {
+    let mut story = Story::funded("safeconduct.test/log");
+    let Story { ledger, staff } = &mut story;
+    ledger.begin_group(HOUR_S);
+    let zoe = Person::new("zoe");
+    let act = zoe.enrolment(ledger.id, &[Role::Payer]);
+    let proposal = ledger.take(&staff.anna, Body::Proposal(Proposal { act }));
+    let other = Person { principal: staff.preparer.principal.clone(), key: key("zoe") };
+    let act = other.enrolment(ledger.id, &[Role::Approver, Role::Preparer]);
+    ledger.take(&staff.boris, Body::Proposal(Proposal { act }));
+    ledger.take(&staff.boris, Body::Concurrence(Concurrence { proposal }));
+    ledger.begin_group(2 * HOUR_S);
+    let act = Act::Revoke { key: zoe.key.public().id(), reason: parse("lost"), since: None };
+    ledger.enact([&staff.anna, &staff.boris], act);
+    holds(&cut(ledger, &Scope::Case(parse("c-1"))), ledger.id);
+}
+
+#[test]
+fn a_full_disk_is_not_the_bundles_fault() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let bundle = std::io::Cursor::new(town().bundle().bytes());
+    let error = auditor::pack::cut(bundle, town().id, &Scope::NoCases {}, &[], &mut Full).unwrap_err();
+    assert!(error.to_string().starts_with("the pack could not be written"), "{error}");
 }

@@ -46,6 +46,10 @@ fn each_line_dropped_doubled_or_swapped_is_found() {
             let is_rule = programme::Code::ALL.iter().any(|code| code.as_str() == finding.code);
             assert!(is_rule || missed.contains(&finding.code.as_str()), "{scope}, line {at}: {finding}");
 
+            if at == 1 {
+                assert_eq!(finding.code, "founding_missing", "{scope}: {finding}");
+            }
+
             let mut doubled = lines.clone();
             doubled.insert(at, lines[at]);
             let finding = refuted(&doubled.concat(), ledger.id);
@@ -160,6 +164,7 @@ fn another_scope_is_found() {
     };
     let case = cut(ledger, &Scope::Case(parse("c-1")));
     assert_eq!(as_if(&case, Scope::Case(parse("aurora-5d1f"))).code, "out_of_scope");
+    assert!(as_if(&case, Scope::Case(parse("aurora-5d1f"))).line.is_some());
     assert_eq!(as_if(&case, Scope::NoCases {}).code, "kind_not_in_scope");
     assert_eq!(as_if(&case, Scope::Disbursement(parse("first-bonus"))).code, "kind_not_in_scope");
     let fund = cut(ledger, &Scope::Fund(parse("f2")));
