@@ -31,6 +31,13 @@ witness
 # Of what karl's machine knows, only its witness has seen the newest head.
 cp $W/karl/checkpoint $W/karl-before && as karl checkpoint && as karl witness key --name witness.example/karl
 cp $W/karl/checkpoint $W/newest && cp $W/karl-before $W/karl/checkpoint
+python3 - $W/newest $W/karl/witness/cosigned.json <<'END'
+import base64, json, sys
+note = open(sys.argv[1]).read()
+origin, size, root = note.split("\n")[:3]
+last = {"note": note, "root": base64.b64decode(root).hex(), "size": size}
+json.dump({origin: last}, open(sys.argv[2], "w"))
+END
 stop && mv $W/service/register.json $W/register.json
 B=$W/behind
 refused restore --data $B --ledger $LEDGER --register $W/register.json >$W/restored.txt

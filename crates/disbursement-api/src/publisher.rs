@@ -311,6 +311,10 @@ async fn sign(
     // The database may have failed when the register was written already, and the log have grown since.
     let is_behind = latest.as_ref().is_none_or(|latest| latest.size < now.state.size);
     if is_behind && !now.state.checkpoint.is_empty() {
+        if !now.is_on_disk {
+            write(register, now.state.clone()).await?;
+            now.is_on_disk = true;
+        }
         session.store_checkpoint(&now.signed()).await?;
     }
     for head in heads {

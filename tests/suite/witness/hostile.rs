@@ -16,7 +16,8 @@ fn evidence_of_a_fork_is_not_crowded_out() {
     home(&world, &dir);
     let (histories, size) = Histories::of(&world, 100);
     let witness = Witness::start(&dir, Statement::Consistent);
-    assert!(witness.cosigns(&histories.request(0, 0, size + 10)));
+    assert!(witness.cosigns(&histories.request(0, 0, size)));
+    assert!(witness.cosigns(&histories.request(0, size, size + 10)));
     let last = size + 10;
     let refused = |request: &AddCheckpoint| assert_eq!(witness.ask(request).unwrap().0, 422);
     let wrong =

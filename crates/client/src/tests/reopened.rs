@@ -208,7 +208,10 @@ fn a_cosigned_checkpoint_of_an_earlier_origin_is_none_of_the_present() {
     refused(ask(ORIGIN, cited.size, cited.root), "covers records that are lost");
     refused(ask(ORIGIN, left.size.0 + 1, Digest::of("lost")), "covers records that are lost");
     refused(ask(ORIGIN, left.size.0, Digest::of("fork")), "not of the log that this machine verified");
-    refused(ask("ledger.example/other", left.size.0, left.root), "under another origin, ledger.example/other");
+    refused(
+        ask("ledger.example/other", left.size.0, left.root),
+        "under another origin, ledger.example/other",
+    );
     // One that the new log begins with holds as what it is; the present one stays what it was.
     let (earlier, _) = ask(ORIGIN, left.size.0, left.root).unwrap();
     assert_eq!((earlier.origin.as_str(), earlier.size), (ORIGIN, left.size.0));

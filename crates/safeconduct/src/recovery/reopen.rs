@@ -56,12 +56,6 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
             data.display()
         )));
     }
-    if args.keys.is_none() && !keys::are_in(data) {
-        return Err(Error::new(format!(
-            "the ledger's keys are not in {}: copy the ledger's keys into it, from the server that is gone or from your backup",
-            data.join("keys").display()
-        )));
-    }
     let acts = args.acts.iter().map(|path| input::json_file(path)).collect::<Result<Vec<Envelope>>>()?;
     match (acts.iter().any(gives_keys), &args.keys) {
         (true, None) => {
@@ -73,6 +67,12 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
             return Err(Error::new("the act gives the ledger no new keys; reopen without --keys"));
         }
         _ => {}
+    }
+    if args.keys.is_none() && !keys::are_in(data) {
+        return Err(Error::new(format!(
+            "the ledger's keys are not in {}: copy the ledger's keys into it, from the server that is gone or from your backup",
+            data.join("keys").display()
+        )));
     }
     let register = register_path(data, args.register.as_ref());
     let exported = data.join(RESTORED);
