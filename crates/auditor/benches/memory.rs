@@ -1,8 +1,8 @@
 //! How much memory an audit takes: `cargo bench -p auditor --bench memory -- 2000000`.
 //!
-//! Two logs of so many records are made up, each of two cases' payments after two years: one of payments that went through (request, approval, release,
-//! confirmation), one of requests that are all still open. Each is written as a bundle, and verified by a process of its own, which says how
-//! much it had resident at most.
+//! Two logs of so many records are made up, of twelve monthly stipends a case: in one every payment went through (request, approval, release,
+//! confirmation), in the other every request is still open. Each is written as a bundle, and verified by a process of its own, which
+//! says how much it had resident at most.
 
 #![allow(clippy::unwrap_used, reason = "a measurement, like a test, ends where something is wrong")]
 #![allow(missing_docs, reason = "it shares modules with the tests")]
@@ -63,12 +63,7 @@ fn measure(records: u64) {
         let program = std::env::current_exe().unwrap();
         let verified =
             Command::new(program).arg("verify").arg(&file).arg(ledger.to_string()).output().unwrap();
-        if std::env::var_os("KEEP").is_none() {
-            fs::remove_file(&file).unwrap();
-        } else {
-            println!("{} {ledger}", file.display());
-            fs::copy(&file, format!("/tmp/bundle-{}", name.replace(" ", "-"))).unwrap();
-        }
+        fs::remove_file(&file).unwrap();
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
         println!("{name}: {}", String::from_utf8_lossy(&verified.stdout).trim());
     }
