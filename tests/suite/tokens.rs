@@ -240,7 +240,7 @@ fn what_is_not_the_key_does_not_serve(place: &Place) {
     let new = ["key", "new", "--principal", "other", "--pkcs11", &uri("ledger", "other")];
     let made = place.as_person("other", &new).env("SAFECONDUCT_PIN", SERVICE_PIN).output().unwrap();
     assert!(made.status.success(), "{}", said(&made));
-    fails(&with(&uri("ledger", "other"), SERVICE_PIN), "not those that this ledger was founded with");
+    fails(&with(&uri("ledger", "other"), SERVICE_PIN), "or name the right token");
     // A key that lies in a file too.
     let file = place.dir.join("service/keys/checkpoint.pem");
     fs::copy(place.dir.join("service/keys/record.pem"), &file).unwrap();

@@ -1,5 +1,7 @@
 //! A payload of every kind, plain or drawn at random.
 
+mod acts;
+
 use std::str::FromStr;
 
 use ledger::account::Account;
@@ -373,19 +375,6 @@ impl Draw {
         }
     }
 
-    /// A group that begins with new keys of the ledger's, signed by the one that it carries.
-    pub fn rekeyed_group(&mut self) -> (Payload, SecretKey) {
-        let (Payload::Group(group), _) = self.payload(Kind::Group) else { unreachable!("it is a group") };
-        let record_key = Some(Box::new(self.ledgers_keys().record_key));
-        (Payload::Group(Group { record_key, ..group }), self.key("ledger/records/2"))
-    }
-
-    /// The act that gives the ledger new keys.
-    pub fn rekeying(&mut self) -> (Payload, SecretKey) {
-        let keys = self.ledgers_keys();
-        self.reopened(Some(keys))
-    }
-
     /// The act that no plain proposal is of: a log that lost records goes on under a new origin.
     pub fn reopening(&mut self) -> (Payload, SecretKey) {
         self.reopened(None)
@@ -400,20 +389,6 @@ impl Draw {
             continued: Basis { root: self.digest("root"), size: self.integer(42) },
             keys: keys.map(Box::new),
             origin: self.id("ledger.example/2"),
-        };
-        let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
-        (Payload::Instruction(Box::new(header), Box::new(body)), key)
-    }
-
-    /// The proposal to enrol a key and a spare for a time, signed.
-    pub fn enrolment(&mut self) -> (Payload, SecretKey) {
-        let key = self.key("c1");
-        let act = Act::Enrol {
-            expires: Some(self.time("2031-01-01T00:00:00Z")),
-            possessions: vec![self.possession("daily")],
-            principal: self.id("pay1"),
-            roles: self.roles(),
-            spares: Some(vec![self.possession("spare")]),
         };
         let (header, body) = (self.header(&key), Body::Proposal(Proposal { act }));
         (Payload::Instruction(Box::new(header), Box::new(body)), key)

@@ -80,9 +80,7 @@ async fn envelope_at(app: &App, position: u64) -> Result<Response, Problem> {
 
 pub(super) async fn checkpoint(State(app): State<App>, _: Params<Nothing>) -> Result<Response, Problem> {
     let client = app.databases().read().await?;
-    // A server that crashed, or was replaced, may lack the last ones, which were answered already.
-    let latest = [log::latest_checkpoint(&client).await?, app.pipeline().checkpoint()].into_iter().flatten();
-    let checkpoint = latest.max_by_key(|checkpoint| checkpoint.size).ok_or(NO_CHECKPOINT)?;
+    let checkpoint = log::latest_checkpoint(&client).await?.ok_or(NO_CHECKPOINT)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], checkpoint.note).into_response())
 }
 

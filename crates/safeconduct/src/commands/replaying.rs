@@ -58,7 +58,7 @@ impl Replayer {
         let is_there = self.path.exists();
         let state = is_there.then(|| kept_state::read(&self.path, ledger.ledger)).transpose()?;
         let left = state.as_ref().map(KeptState::note).filter(|note| ledger.has_had_origin_of(note));
-        let left = left.map(|note| Checkpoint::own_note(note, &ledger.checkpoint_key)).transpose()?;
+        let left = left.map(|note| Checkpoint::own_note(note, ledger.signer_of(note).1)).transpose()?;
         self.state = state.filter(|_| left.is_none());
         Ok(left)
     }
