@@ -34,6 +34,9 @@ const ROUND: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(15);
 /// A target that has not got enough cosignatures is given up after this, for a later one.
 const LONGEST: Duration = Duration::from_secs(600);
+/// The same of one that a witness has passed, which cosigns it no more. The others may do without that one, so they have their time:
+/// whoever keeps one witness ahead must not keep the rest from agreeing on a head.
+const PASSED: Duration = Duration::from_secs(30);
 /// Of how many targets the notes are remembered, for what slow witnesses answer.
 const NOTES_MAX: usize = 16;
 
@@ -56,6 +59,16 @@ struct Said {
     witness: Witness,
     head: SignedHead,
     answer: Result<String, NotCosigned>,
+}
+
+/// What an answer came to.
+enum Took {
+    /// The checkpoint has as many cosignatures as are demanded now.
+    Enough,
+    /// Not yet.
+    TooFew,
+    /// This witness will not cosign it any more.
+    Passed,
 }
 
 /// Why there is no cosignature.
@@ -123,12 +136,12 @@ impl Witnesses {
             asking.spawn(ask.run(targets.clone(), say.clone()));
         }
         let mut gathered = Gathered::default();
-        let (mut size, mut since, mut is_done) = (0, Instant::now(), true);
+        let (mut size, mut since, mut is_done, mut longest) = (0, Instant::now(), true, LONGEST);
         let mut again = tokio::time::interval_at(Instant::now() + AGAIN, AGAIN);
         loop {
             let newer = async {
                 if !is_done {
-                    tokio::time::sleep_until(since + LONGEST).await;
+                    tokio::time::sleep_until(since + longest).await;
                 }
                 tokio::time::sleep_until(since + ROUND).await;
                 self.pipeline.newer_checkpoint(size).await
@@ -137,12 +150,15 @@ impl Witnesses {
                 said = said.recv() => {
                     let Some(said) = said else { return };
                     let is_target = said.head.size == size;
-                    let is_settled = self.take(&mut gathered, witnessing, said).await;
-                    is_done |= is_target && is_settled;
+                    match self.take(&mut gathered, witnessing, said).await {
+                        Took::Enough if is_target => is_done = true,
+                        Took::Passed if is_target => longest = PASSED,
+                        _ => {}
+                    }
                 }
                 newer = newer => {
                     let Some(head) = newer else { return };
-                    (size, since, is_done) = (head.size, Instant::now(), false);
+                    (size, since, is_done, longest) = (head.size, Instant::now(), false, LONGEST);
                     target.send_replace(Some(head));
                 }
                 _ = again.tick() => {
@@ -160,9 +176,8 @@ impl Witnesses {
         }
     }
 
-    /// Takes what a witness said. Whether its checkpoint is settled: it has as many cosignatures as are demanded now, or will not
-    /// get this one any more.
-    async fn take(&self, gathered: &mut Gathered, witnessing: &Witnessing, said: Said) -> bool {
+    /// Takes what a witness said.
+    async fn take(&self, gathered: &mut Gathered, witnessing: &Witnessing, said: Said) -> Took {
         let Said { witness, head, answer } = said;
         let name = witness.name.as_str();
         let note = gathered.note(&head);
@@ -173,14 +188,14 @@ impl Witnesses {
             Ok(cosigned) => *note = cosigned,
             Err(NotCosigned::Passed(size)) => {
                 tracing::info!(witness = name, size, "the witness has cosigned a later head");
-                return true;
+                return Took::Passed;
             }
             Err(NotCosigned::Trouble(reason)) => {
                 if gathered.trouble.get(name) != Some(&reason) {
                     tracing::warn!(witness = name, reason, "a witness did not cosign");
                     gathered.trouble.insert(name.to_owned(), reason);
                 }
-                return false;
+                return Took::TooFew;
             }
         }
         if gathered.trouble.remove(name).is_some() {
@@ -189,17 +204,17 @@ impl Witnesses {
         self.pipeline.metrics().cosigned_by(name, head.size);
         let note = gathered.note(&head);
         if !witnessing.cosigned_by(note).is_ok_and(|by| witnessing.suffices(&by)) {
-            return false;
+            return Took::TooFew;
         }
         let stored = async { log::store_cosigned(&*self.databases.service().await?, head.size, note).await };
         match stored.await {
             Ok(()) => {
                 self.pipeline.metrics().cosigned(head.size);
-                true
+                Took::Enough
             }
             Err(error) => {
                 tracing::warn!(%error, "a cosigned checkpoint was not stored");
-                false
+                Took::TooFew
             }
         }
     }

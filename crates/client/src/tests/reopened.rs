@@ -1,45 +1,23 @@
 //! What a home holds to after its log was reopened: nothing that is lost, and nothing of an earlier origin as if it were of the
 //! present one.
 
-use records::governance::{Act, Concurrence, Policy, Proposal};
+use records::governance::{Act, Policy};
 use records::scalar::Integer;
 use records::witnessing::{Statement, Witness, Witnessing};
-use records::{Basis, Body, Header, Payload, Record, Verified};
+use records::{Basis, Verified};
 use signing::digest::Digest;
 use translog::checkpoint::Checkpoint;
 use translog::cosignature::cosign;
 use translog::proof::{inclusion, root};
 
 use super::fake::*;
+use super::reopening::{NEW, act, acts, reopen, signed};
 use crate::home::{CHECKPOINT, LEDGER, RECEIPTS};
 use crate::receipt::Receipt;
 use crate::witnessing::Demanded;
 use crate::{Client, Error};
 
-const NEW: &str = "ledger.example/log/2";
 const WITNESS: &str = "witness.example/ada";
-
-/// A record of a custodian's.
-fn signed(seed: u8, body: Body) -> Verified {
-    let signer = if seed == 1 { "anna" } else { "boris" };
-    let header = Header {
-        basis: Basis { root: founding().leaf_hash(), size: Integer(1) },
-        id: "01890a5d-ac96-774b-bcce-b302099a8058".parse().unwrap(),
-        issued_at: now(),
-        key: key(seed).public().id(),
-        ledger: founding().digest(),
-        not_after: now().plus(3600).unwrap(),
-        signer: signer.parse().unwrap(),
-    };
-    Record::sign(Payload::Instruction(Box::new(header), Box::new(body)), &key(seed)).unwrap()
-}
-
-/// An act that both custodians stand behind.
-fn act(act: Act) -> [Verified; 2] {
-    let proposal = signed(1, Body::Proposal(Proposal { act }));
-    let concurrence = signed(4, Body::Concurrence(Concurrence { proposal: proposal.digest() }));
-    [proposal, concurrence]
-}
 
 fn naming(witness: &str) -> Act {
     let witness = Witness {
@@ -101,21 +79,11 @@ impl Reopened {
         assert!(demanded(&client).witnessing.is_some());
         let cited = client.refresh().unwrap();
 
-        let (checkpoint, origin) = (cited.note.unwrap(), NEW.parse().unwrap());
-        let reopen = Act::Reopen { checkpoint, continued, keys: None, origin };
         let acts = fake.with(|log| {
+            let acts = acts(log, kept.size(), &cited.note.unwrap());
             log.hashes = kept;
-            log.origin = NEW.to_owned();
-            let [proposal, concurrence] = act(reopen);
-            // The group, and its acts directly after it.
-            log.hashes.append(Digest::of("a group"));
-            [proposal, concurrence].map(|record| {
-                log.positions.insert(record.digest(), log.hashes.size());
-                log.hashes.append(record.leaf_hash());
-                record
-            })
+            reopen(log, &acts)
         });
-        let acts = receipts(&fake, &acts);
         Reopened { fake, place, left, lost, continued, cited: cited.checkpoint, acts }
     }
 

@@ -12,9 +12,11 @@ use crate::keeping::Suspicion;
 use crate::receipt::Receipt;
 use crate::{Client, Error, Ledger};
 
-const NEW: &str = "ledger.example/log-2";
+pub const NEW: &str = "ledger.example/log-2";
 
-fn sign(principal: &str, seed: u8, body: Body) -> Verified {
+/// A record of a custodian's.
+pub fn signed(seed: u8, body: Body) -> Verified {
+    let signer = if seed == 1 { "anna" } else { "boris" };
     let header = Header {
         basis: Basis { root: founding().leaf_hash(), size: Integer(1) },
         id: crate::draw::instruction_id(now()).unwrap(),
@@ -22,24 +24,27 @@ fn sign(principal: &str, seed: u8, body: Body) -> Verified {
         key: key(seed).public().id(),
         ledger: founding().digest(),
         not_after: now().plus(3600).unwrap(),
-        signer: principal.parse().unwrap(),
+        signer: signer.parse().unwrap(),
     };
     Record::sign(Payload::Instruction(Box::new(header), Box::new(body)), &key(seed)).unwrap()
 }
 
-/// Both custodians leave the log at this size and cite a head.
-fn acts(log: &Log, left: u64, cited: &str) -> [Verified; 2] {
-    let continued = Basis { root: root(left, &log.hashes).unwrap(), size: Integer(left) };
-    let (checkpoint, origin) = (cited.to_owned(), NEW.parse().unwrap());
-    let act = Act::Reopen { checkpoint, continued, keys: None, origin };
-    let proposal = sign("anna", 1, Body::Proposal(Proposal { act }));
-    let concurrence = Concurrence { proposal: proposal.digest() };
-    let concurrence = sign("boris", 4, Body::Concurrence(concurrence));
+/// An act that both custodians stand behind.
+pub fn act(act: Act) -> [Verified; 2] {
+    let proposal = signed(1, Body::Proposal(Proposal { act }));
+    let concurrence = signed(4, Body::Concurrence(Concurrence { proposal: proposal.digest() }));
     [proposal, concurrence]
 }
 
+/// Both custodians leave the log at this size and cite a head.
+pub fn acts(log: &Log, left: u64, cited: &str) -> [Verified; 2] {
+    let continued = Basis { root: root(left, &log.hashes).unwrap(), size: Integer(left) };
+    let (checkpoint, origin) = (cited.to_owned(), NEW.parse().unwrap());
+    act(Act::Reopen { checkpoint, continued, keys: None, origin })
+}
+
 /// The log goes on under the new origin with the acts, after a record of their group.
-fn reopen(log: &mut Log, acts: &[Verified; 2]) -> Vec<Receipt> {
+pub fn reopen(log: &mut Log, acts: &[Verified; 2]) -> Vec<Receipt> {
     log.grow(1);
     let first = log.hashes.size();
     acts.iter().for_each(|act| log.hashes.append(act.leaf_hash()));

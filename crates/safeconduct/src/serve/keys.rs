@@ -78,7 +78,7 @@ impl ServiceKeysCommand {
 
 /// Whether a data directory has the ledger's keys, or, of two of which one is in a token, the other.
 pub(crate) fn are_in(data: &Path) -> bool {
-    data.join("keys").join(RECORD).exists()
+    data.join(DIR).join(RECORD).exists()
 }
 
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
