@@ -369,7 +369,7 @@ impl fmt::Display for Checked {
         let Signatures { checkpoints, possessions, records } = &self.signatures;
         writeln!(
             f,
-            "signatures    {records} of records, {possessions} of new keys, {checkpoints} of the checkpoint"
+            "signatures    {records} of records, {possessions} by keys to be enrolled, {checkpoints} of the checkpoint"
         )?;
         writeln!(f, "instructions  {}, each decided again at its position", self.instructions)?;
         writeln!(f, "approvals     {}, each against the state and policy of its time", self.approvals)?;
