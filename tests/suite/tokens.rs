@@ -246,6 +246,12 @@ fn what_is_not_the_key_does_not_serve(place: &Place) {
     fs::copy(place.dir.join("service/keys/record.pem"), &file).unwrap();
     fails(&with(&right, SERVICE_PIN), "is there beside a key in a token");
     fs::remove_file(file).unwrap();
+    // A key that was lost is not made anew.
+    let (file, away) = (place.dir.join("service/keys/record.pem"), place.dir.join("away.pem"));
+    fs::rename(&file, &away).unwrap();
+    fails(&with(&right, SERVICE_PIN), "restore the ledger's keys from your backup");
+    assert!(!file.exists());
+    fs::rename(&away, &file).unwrap();
 }
 
 fn officers_are_told(place: &Place) {

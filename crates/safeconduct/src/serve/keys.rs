@@ -81,6 +81,19 @@ pub(crate) fn are_in(data: &Path) -> bool {
     data.join(DIR).join(RECORD).exists()
 }
 
+/// Keys are made at the first start only, and a register says that there was one.
+pub(crate) fn refuse_lost(data: &Path, register: &Path) -> Result<()> {
+    if are_in(data) || !register.exists() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{} is missing, and {} says that this is not the first start: restore the ledger's keys from your backup; if they \
+         are lost, custodians give it new ones (docs/operating/rekey.md)",
+        shown(&data.join(DIR).join(RECORD)),
+        shown(register)
+    )))
+}
+
 /// The ledger's key for records and that for checkpoints; made, if this is the first start.
 pub(crate) fn open(data: &Path, token: &TokenArgs) -> Result<(SecretKey, Box<dyn Signer>)> {
     open_in(&data.join(DIR), token)
