@@ -1,8 +1,12 @@
 //! Every kind of id, from one list. An id is a name that somebody chose, never a name of a person, and ids of
 //! different kinds do not convert into each other.
+//!
+//! Their texts are of two words: a short one is in place, a longer one is shared by its clones. A state has millions of them.
 
 use std::fmt;
 use std::str::FromStr;
+
+use ecow::EcoString;
 
 use crate::text::serde_as_text;
 
@@ -48,7 +52,7 @@ macro_rules! ids {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            pub struct $name(Box<str>);
+            pub struct $name(EcoString);
 
             impl $name {
                 /// The id's text.
@@ -77,7 +81,7 @@ macro_rules! ids {
 
                 fn try_from(text: String) -> Result<Self, IdError> {
                     check(&text, $max, $marks)?;
-                    Ok(Self(text.into_boxed_str()))
+                    Ok(Self(text.into()))
                 }
             }
 

@@ -91,7 +91,7 @@ fn checked(shared: &Shared, state: &State, at: At, item: &Prepared) -> Result<Ch
         return Ok(Checked::Refused { digest, refusal });
     }
     match decided {
-        Ok(decision) => Ok(Checked::WouldAccept { digest, entry: decision.entry().cloned() }),
+        Ok(decision) => Ok(Checked::WouldAccept { digest, entry: decision.entry().cloned().map(Box::new) }),
         Err(Halt::Known { .. }) => Ok(Checked::WouldAccept { digest, entry: None }),
         Err(Halt::Refused(refusal)) => Ok(Checked::Refused { digest, refusal }),
         Err(Halt::Missing(keys)) => {

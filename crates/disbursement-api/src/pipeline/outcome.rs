@@ -62,7 +62,7 @@ pub enum Checked {
         /// The record's digest.
         digest: Digest,
         /// The entry that it would cause, where it would cause one now.
-        entry: Option<JournalEntry>,
+        entry: Option<Box<JournalEntry>>,
     },
     /// It is no record.
     Malformed(RecordError),

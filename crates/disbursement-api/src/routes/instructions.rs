@@ -116,7 +116,7 @@ pub(super) enum Verdict {
         digest: Digest,
         #[serde(skip_serializing_if = "Option::is_none")]
         #[schema(value_type = Option<Specified>)]
-        entry: Option<JournalEntry>,
+        entry: Option<Box<JournalEntry>>,
         #[schema(pattern = "^would_accept$")]
         status: &'static str,
     },
