@@ -1,7 +1,7 @@
 //! Keys that this process has met: whose they are, and a table for each that signs often.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ledger::id::PrincipalId;
 use records::{Record, Verified};
@@ -9,6 +9,27 @@ use signing::dsse::VerifyError;
 use signing::http::{HttpSignatureError, Unverified};
 use signing::keys::PublicKey;
 use signing::prepared::PreparedKey;
+
+/// Verifies records, each by its key, strictly. Those whose keys are prepared share what costs less for many.
+pub(crate) fn verify_all(claims: Vec<(Record, Arc<KnownKey>)>) -> Vec<Result<Verified, VerifyError>> {
+    let (records, keys): (Vec<Record>, Vec<Arc<KnownKey>>) = claims.into_iter().unzip();
+    let mut verdicts = Vec::with_capacity(records.len());
+    let (mut places, mut together) = (Vec::new(), Vec::new());
+    for (record, key) in records.into_iter().zip(&keys) {
+        match key.prepared() {
+            Some(prepared) => {
+                places.push(verdicts.len());
+                together.push((record, prepared));
+                verdicts.push(Err(VerifyError::KeyMismatch));
+            }
+            None => verdicts.push(record.verify(&key.public)),
+        }
+    }
+    for (place, verdict) in places.into_iter().zip(Record::verify_all(together)) {
+        verdicts[place] = verdict;
+    }
+    verdicts
+}
 
 /// From which signature on a key is prepared for more.
 const PREPARED_FROM: u32 = 200;
@@ -29,17 +50,6 @@ pub(crate) struct KnownKey {
 impl KnownKey {
     pub(crate) fn new(public: PublicKey, principal: PrincipalId) -> KnownKey {
         KnownKey { public, principal, signatures: AtomicU32::new(0), prepared: OnceLock::new() }
-    }
-
-    /// Verifies a record, strictly.
-    pub(crate) fn verify(&self, record: Record) -> Result<Verified, VerifyError> {
-        match self.prepared() {
-            Some(key) => {
-                let verdict = Record::verify_all(vec![(record, key)]).pop();
-                verdict.unwrap_or(Err(VerifyError::KeyMismatch))
-            }
-            None => record.verify(&self.public),
-        }
     }
 
     /// Verifies a request, strictly.

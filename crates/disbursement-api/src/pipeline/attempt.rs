@@ -403,8 +403,10 @@ pub(super) async fn write(
 /// The keys that the jobs are known to need, and those of every group.
 fn first_keys(jobs: &[Job]) -> Vec<Key> {
     let items = jobs.iter().flat_map(|job| &job.items);
-    let keys = items.flat_map(|item| item.keys.iter().cloned()).chain([Key::Charter, Key::Policy]);
-    keys.collect::<HashSet<Key>>().into_iter().collect()
+    let of_all = [Key::Charter, Key::Policy];
+    let keys = items.flat_map(|item| &item.keys).chain(&of_all);
+    // Most of them many need: each is copied once.
+    keys.collect::<HashSet<&Key>>().into_iter().cloned().collect()
 }
 
 /// Those of the keys of which a state knows nothing.

@@ -13,7 +13,7 @@ use signing::dsse::{Envelope, EnvelopeError, VerifyError};
 use signing::keys::KeyId;
 
 use super::{Checked, Outcome, Shared, Unavailable};
-use crate::known::KnownKey;
+use crate::known;
 
 /// Up to this many envelopes are not worth the way to another thread.
 const INLINE: usize = 4;
@@ -89,8 +89,8 @@ impl From<Settled> for Checked {
 
 enum Step {
     Done(Incoming),
-    /// Its key is not known to this process yet.
-    KeyNeeded(Box<Record>),
+    /// Perhaps since its key is not known to this process yet.
+    Unverified(Box<Record>),
 }
 
 /// Parses and verifies.
@@ -102,27 +102,29 @@ pub(super) async fn prepare(
     // A few do not wait behind lists. Closed never, so this fails never.
     let _turn = if envelopes.len() > INLINE { shared.verifying.acquire().await.ok() } else { None };
     let known = Arc::clone(shared);
-    let steps = on_all_cores(envelopes, move |envelope| parse(&known, envelope, is_alone)).await?;
+    let parse = move |part: Vec<_>| {
+        let parsed = part.into_iter().map(|envelope| parse(&known, envelope, is_alone));
+        verify(&known, parsed.collect())
+    };
+    let mut steps = on_all_cores(envelopes, parse).await?;
     let needed: BTreeSet<KeyId> = steps
         .iter()
         .filter_map(|step| match step {
-            Step::KeyNeeded(record) => Some(record.envelope().key_id),
+            Step::Unverified(record) => Some(record.envelope().key_id),
             Step::Done(_) => None,
         })
         .collect();
-    if needed.is_empty() {
-        return Ok(steps.into_iter().map(|step| finish(shared, step, None)).collect());
+    let mut ledger = None;
+    if !needed.is_empty() {
+        ledger = load_keys(shared, needed).await?;
+        let known = Arc::clone(shared);
+        steps = on_all_cores(steps, move |part| verify(&known, part)).await?;
     }
-    let ledger = load_keys(shared, needed).await?;
-    let known = Arc::clone(shared);
-    on_all_cores(steps, move |step| finish(&known, step, ledger)).await
-}
-
-fn finish(shared: &Shared, step: Step, ledger: Option<Digest>) -> Incoming {
-    match step {
+    let finish = |step| match step {
         Step::Done(incoming) => incoming,
-        Step::KeyNeeded(record) => verify_or_refuse(shared, *record, ledger),
-    }
+        Step::Unverified(record) => refuse(&record, ledger),
+    };
+    Ok(steps.into_iter().map(finish).collect())
 }
 
 fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: bool) -> Step {
@@ -153,10 +155,7 @@ fn parse(shared: &Shared, envelope: Result<Envelope, EnvelopeError>, is_alone: b
         Payload::Instruction(_, body) if is_reopening(body) => {
             refused(Code::ActInvalid, "the operator reopens a log, with the service stopped")
         }
-        _ => match shared.known_key(&record.envelope().key_id) {
-            Some(known) => Step::Done(verify(shared, record, &known)),
-            None => Step::KeyNeeded(Box::new(record)),
-        },
+        _ => Step::Unverified(Box::new(record)),
     }
 }
 
@@ -164,8 +163,28 @@ fn is_reopening(body: &Body) -> bool {
     matches!(body, Body::Proposal(Proposal { act: Act::Reopen { .. } }))
 }
 
-fn verify(shared: &Shared, record: Record, known: &KnownKey) -> Incoming {
-    verified(shared, record.digest(), known.verify(record))
+/// Verifies what is signed by keys that this process knows, together.
+fn verify(shared: &Shared, steps: Vec<Step>) -> Vec<Step> {
+    let (mut places, mut claims) = (Vec::new(), Vec::new());
+    let mut verified_steps: Vec<Option<Step>> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let known = match &step {
+            Step::Unverified(record) => shared.known_key(&record.envelope().key_id),
+            Step::Done(_) => None,
+        };
+        match (step, known) {
+            (Step::Unverified(record), Some(key)) => {
+                places.push((verified_steps.len(), record.digest()));
+                claims.push((*record, key));
+                verified_steps.push(None);
+            }
+            (step, _) => verified_steps.push(Some(step)),
+        }
+    }
+    for ((place, digest), verdict) in places.into_iter().zip(known::verify_all(claims)) {
+        verified_steps[place] = Some(Step::Done(verified(shared, digest, verdict)));
+    }
+    verified_steps.into_iter().flatten().collect()
 }
 
 fn verified(shared: &Shared, digest: Digest, verdict: Result<Verified, VerifyError>) -> Incoming {
@@ -176,10 +195,7 @@ fn verified(shared: &Shared, digest: Digest, verdict: Result<Verified, VerifyErr
 }
 
 /// Without the key, a signature cannot be checked: the rules' refusals that come no later than `key_unknown`.
-fn verify_or_refuse(shared: &Shared, record: Record, ledger: Option<Digest>) -> Incoming {
-    if let Some(known) = shared.known_key(&record.envelope().key_id) {
-        return verify(shared, record, &known);
-    }
+fn refuse(record: &Record, ledger: Option<Digest>) -> Incoming {
     let code = match (ledger, record.payload()) {
         (None, _) => Code::LedgerNotFounded,
         (Some(ledger), Payload::Instruction(header, _)) if header.ledger != ledger => Code::WrongLedger,
@@ -207,14 +223,14 @@ async fn load_keys(shared: &Shared, ids: BTreeSet<KeyId>) -> Result<Option<Diges
 /// Maps a list, in order, a part of it on each core.
 async fn on_all_cores<T, R>(
     items: Vec<T>,
-    map: impl Fn(T) -> R + Send + Sync + 'static,
+    map: impl Fn(Vec<T>) -> Vec<R> + Send + Sync + 'static,
 ) -> Result<Vec<R>, Unavailable>
 where
     T: Send + 'static,
     R: Send + 'static,
 {
     if items.len() <= INLINE {
-        return Ok(items.into_iter().map(map).collect());
+        return Ok(map(items));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let part = items.len().div_ceil(cores);
@@ -227,7 +243,7 @@ where
             break;
         }
         let map = Arc::clone(&map);
-        tasks.push(tokio::task::spawn_blocking(move || chunk.into_iter().map(&*map).collect::<Vec<R>>()));
+        tasks.push(tokio::task::spawn_blocking(move || map(chunk)));
     }
     let mut mapped = Vec::new();
     for task in tasks {
