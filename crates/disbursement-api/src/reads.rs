@@ -6,7 +6,7 @@
 //! **Look-ups.** Keys and principals that several requests ask for are read once, after the last of them has come.
 //!
 //! **Agencies' reads.** A group is written down on the primary by one statement that is committed before anything of it is
-//! answered. Then each agency's reads are answered on a connection and in a transaction of their own, which name that agency:
+//! answered. Meanwhile each agency's answers are read on a connection and in a transaction of their own, which name that agency:
 //! no statement ever sees the rows of two. Where the database is lost, all fail that were to be written down or read with
 //! it. Where a statement fails otherwise, each of the reads that it was for is tried alone, so that one that cannot be
 //! answered fails alone.
@@ -124,20 +124,22 @@ async fn answer_group(
     limit: Duration,
     group: Vec<Read>,
 ) -> Vec<Result<Answer, Problem>> {
-    let latest = match record(&databases, limit, &group).await {
-        Ok(latest) => latest,
-        Err(error) => return vec![Err(error.into()); group.len()],
-    };
     let mut of_agency: BTreeMap<&PrincipalId, Vec<usize>> = BTreeMap::new();
     for (index, read) in group.iter().enumerate() {
         of_agency.entry(&read.agency).or_default().push(index);
     }
-    let told = join_all(of_agency.into_iter().map(async |(agency, places)| {
+    let tell_all = join_all(of_agency.into_iter().map(async |(agency, places)| {
         let asked: Vec<&Asked> = places.iter().map(|place| &group[*place].asked).collect();
         places.into_iter().zip(tell(&databases, limit, agency, &asked).await).collect::<Vec<_>>()
     }));
+    // While the commit waits for the disk, what is told is read: it leaves here only if the commit holds.
+    let (recorded, told) = tokio::join!(record(&databases, limit, &group), tell_all);
+    let latest = match recorded {
+        Ok(latest) => latest,
+        Err(error) => return vec![Err(error.into()); group.len()],
+    };
     let mut answers: Vec<(usize, Result<Answer, Problem>)> = Vec::with_capacity(group.len());
-    for (place, told) in told.await.into_iter().flatten() {
+    for (place, told) in told.into_iter().flatten() {
         answers.push((place, told.map(|(as_of, told)| Answer { told, as_of, latest })));
     }
     answers.sort_unstable_by_key(|(place, _)| *place);

@@ -1,7 +1,9 @@
 //! A case of another agency is answered exactly like one that does not exist: in the same words, and for the database
 //! by the same statements.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
+use std::thread;
 use std::time::Duration;
 
 use disbursement_api::pipeline::Settings;
@@ -37,8 +39,8 @@ fn watched_world() -> World {
     world
 }
 
-/// What the service's connections said to the database meanwhile, each statement with its parameters and without the
-/// name under which it was prepared.
+/// What the service's connections said to the database meanwhile, one connection after another, each statement with its
+/// parameters and without the name under which it was prepared.
 fn statements<T>(world: &World, act: impl FnOnce() -> T) -> (T, Vec<String>) {
     let mut log = std::fs::File::open(cluster().log()).unwrap();
     log.seek(SeekFrom::End(0)).unwrap();
@@ -46,26 +48,33 @@ fn statements<T>(world: &World, act: impl FnOnce() -> T) -> (T, Vec<String>) {
     let mut text = String::new();
     log.read_to_string(&mut text).unwrap();
     let sql = "SELECT pid::text FROM pg_stat_activity \
-        WHERE datname = current_database() AND usename LIKE 'safeconduct%'";
+        WHERE datname = current_database() AND usename LIKE 'safeconduct%' ORDER BY pid";
     let backends = world.database.superuser().query(sql, &[]).unwrap();
     let backends: Vec<String> =
         backends.iter().map(|row| format!("[{}] ", row.get::<_, String>(0))).collect();
-    let mut said: Vec<String> = vec![];
+    let mut said: Vec<(usize, String)> = vec![];
     // A line without a process continues the one before.
-    let mut ours = false;
+    let mut ours = None;
     for line in text.lines() {
         let begins = line.contains(" UTC [");
-        ours = if begins { backends.iter().any(|backend| line.contains(backend)) } else { ours };
-        match line.split_once("] ").filter(|_| begins) {
-            Some((_, entry)) if ours => said.push(match entry.split_once("execute ") {
-                Some((_, statement)) => statement.split_once(": ").unwrap().1.to_owned(),
-                None => entry.to_owned(),
+        ours = if begins { backends.iter().position(|backend| line.contains(backend)) } else { ours };
+        match (ours, line.split_once("] ").filter(|_| begins)) {
+            (Some(backend), Some((_, entry))) => said.push(match entry.split_once("execute ") {
+                Some((_, statement)) => (backend, statement.split_once(": ").unwrap().1.to_owned()),
+                None => (backend, entry.to_owned()),
             }),
-            None if ours => said.last_mut().unwrap().push_str(line),
+            (Some(_), None) => said.last_mut().unwrap().1.push_str(line),
             _ => {}
         }
     }
-    (done, said)
+    said.sort_by_key(|(backend, _)| *backend);
+    (done, said.into_iter().map(|(_, statement)| statement).collect())
+}
+
+/// What they say when nobody asks: the publisher looks around, and what it is connected by is renewed.
+fn at_rest(world: &World) -> BTreeSet<String> {
+    let longer_than_any_pause = Duration::from_secs(8);
+    statements(world, || thread::sleep(longer_than_any_pause)).1.into_iter().collect()
 }
 
 fn headers(answer: &Answer) -> Vec<(&str, &str)> {
@@ -76,11 +85,13 @@ fn headers(answer: &Answer) -> Vec<(&str, &str)> {
 #[test]
 fn a_case_of_another_agency_looks_like_none() {
     let world = watched_world();
+    let at_rest = at_rest(&world);
     for resource in ["", "/statement", "/statement?limit=1"] {
         let ask = |reference: &str| {
             let path = format!("/v1/agency/cases/{reference}{resource}");
             let (answer, said) = statements(&world, || world.get("north", &path));
-            let said: Vec<String> = said.iter().map(|one| one.replace(reference, "<reference>")).collect();
+            let said = said.iter().filter(|one| !at_rest.contains(*one));
+            let said: Vec<String> = said.map(|one| one.replace(reference, "<reference>")).collect();
             (answer, said)
         };
         // Connections are made and statements prepared once.

@@ -57,7 +57,7 @@ async fn read<T>(
     of: impl Fn(Told) -> Option<T>,
 ) -> Result<(Freshness, Timestamp, T), Problem> {
     let Answer { told, as_of, latest } = app.read(Read { agency, asked }).await?;
-    // `latest` was asked for before the answer, which may well be newer.
+    // `latest` was asked for beside the answer, which may be newer.
     let behind_s = latest.since(as_of).unwrap_or(0);
     let freshness = AppendHeaders(
         [(AS_OF, as_of.to_string()), (BEHIND, behind_s.to_string())]

@@ -1,7 +1,7 @@
 //! What agencies read, on the pool whose role sees the rows of one agency only.
 //!
-//! Reads that wait are taken together. They are written down on the primary first ([`record`]), all of them by one statement,
-//! and then answered ([`read`]), those of one agency in one transaction that names it and no other, on a standby where there
+//! Reads that wait are taken together. They are written down on the primary ([`record`]), all of them by one statement,
+//! without which none is answered, and read ([`read`]), those of one agency in one transaction that names it and no other, on a standby where there
 //! is one; either is one round trip, and one more for a case with more disbursements than are listed. A case of another agency and a case that does not exist go through the same
 //! statements and come out of the same branch: row-level security and the statement's own condition make both an empty answer.
 
@@ -29,7 +29,7 @@ const RECORD: &str = "WITH written AS ( \
     SELECT recorded_at FROM head";
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const AGENCY: &str = "SELECT set_config('safeconduct.agency', $1, true)";
+const AGENCY: &str = "SELECT recorded_at, set_config('safeconduct.agency', $1, true) FROM head";
 // A subquery with a limit or an aggregate is run once for each thing that is asked for, by the index: a join would be planned
 // for a table of another size.
 const CASES: &str = "SELECT w.number, c.agency_ref, c.entered, c.screening \
@@ -60,7 +60,6 @@ const LINES: &str = "SELECT w.number, l.position, l.at, l.event, l.disbursement,
         SELECT position, at, event::text AS event, disbursement, benefit, currency, amount::text AS amount FROM statement_lines \
         WHERE agency = $1 AND agency_ref = w.agency_ref AND position > w.after ORDER BY position LIMIT w.many) l \
     ORDER BY w.number, l.position";
-const HEAD: &str = "SELECT recorded_at FROM head";
 
 /// A part of a list that an agency asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,20 +222,19 @@ async fn find(
     let (no_reports, no_lines) = (wanted.reports.is_empty(), wanted.lines.0.is_empty());
     // They are sent in this order, before the first is answered; where one fails, those after it fail too, and COMMIT ends
     // the transaction all the same.
-    let (begun, named, pages, cases, sums, disbursements, lines, head, ended) = tokio::join!(
+    let (begun, head, pages, cases, sums, disbursements, lines, ended) = tokio::join!(
         biased;
         client.batch_execute(BEGIN),
-        client.query(&sql.agency, &of_agency),
+        client.query_opt(&sql.agency, &of_agency),
         unless(no_pages, client.query(&sql.cases, &of_pages)),
         unless(no_cases, client.query(&sql.case, &of_cases)),
         unless(no_reports || !with_sums, client.query(&sql.sums, &of_reports)),
         unless(no_reports, client.query(&sql.disbursements, &of_lists)),
         unless(no_lines, client.query(&sql.lines, &of_lines)),
-        client.query_opt(&sql.head, &[]),
         client.batch_execute("COMMIT"),
     );
     begun?;
-    named?;
+    let as_of = time("head", head?.ok_or(corrupt("no head"))?.get(0))?;
     let found = Found {
         pages: by_number(pages?),
         cases: by_case(cases?),
@@ -244,7 +242,6 @@ async fn find(
         disbursements: by_case(disbursements?),
         lines: by_number(lines?),
     };
-    let as_of = time("head", head?.ok_or(corrupt("no head"))?.get(0))?;
     ended?;
     Ok((as_of, found))
 }
@@ -263,22 +260,20 @@ struct Statements {
     sums: Statement,
     disbursements: Statement,
     lines: Statement,
-    head: Statement,
 }
 
 impl Statements {
     /// Prepared once a connection.
     async fn cached(client: &Client) -> Result<Statements, StoreError> {
-        let (agency, cases, case, sums, disbursements, lines, head) = tokio::try_join!(
+        let (agency, cases, case, sums, disbursements, lines) = tokio::try_join!(
             client.prepare_cached(AGENCY),
             client.prepare_cached(CASES),
             client.prepare_cached(CASE),
             client.prepare_cached(SUMS),
             client.prepare_cached(DISBURSEMENTS),
             client.prepare_cached(LINES),
-            client.prepare_cached(HEAD),
         )?;
-        Ok(Statements { agency, cases, case, sums, disbursements, lines, head })
+        Ok(Statements { agency, cases, case, sums, disbursements, lines })
     }
 }
 
