@@ -157,6 +157,13 @@ impl RegisterFile {
         Ok(self.newest()?.map(|stored| stored.state))
     }
 
+    /// What a slot holds by now, so that it is not parsed.
+    fn remember(&self, bytes: Vec<u8>, stored: Stored) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slot_of(&stored);
+        slots[slot] = (bytes, Some(stored));
+    }
+
     /// What is newest in the file.
     fn newest(&self) -> Result<Option<Stored>, RegisterError> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,11 +265,11 @@ impl Register {
             // What a sync failed for counts as clean, so that another sync would write nothing. Written over itself, it reaches
             // the disk, and the older slot, which is there, is left alone until it has.
             if !was_synced {
-                self.put(&before)?;
+                self.put(before.clone())?;
                 self.sync_directory()?;
             }
             if before.state != *state {
-                self.put(&Stored::of(before.sequence + 1, state.clone())?)?;
+                self.put(Stored::of(before.sequence + 1, state.clone())?)?;
             }
             Ok(())
         };
@@ -272,10 +279,12 @@ impl Register {
     }
 
     /// Writes a slot in place.
-    fn put(&self, stored: &Stored) -> io::Result<()> {
-        let file = File::options().write(true).open(self.path())?;
-        file.write_all_at(&stored.encode()?, (slot_of(stored) * SLOT) as u64)?;
-        file.sync_data()
+    fn put(&self, stored: Stored) -> io::Result<()> {
+        let (file, bytes) = (File::options().write(true).open(self.path())?, stored.encode()?);
+        file.write_all_at(&bytes, (slot_of(&stored) * SLOT) as u64)?;
+        file.sync_data()?;
+        self.file.remember(bytes, stored);
+        Ok(())
     }
 
     /// Both slots of a file that appears as a whole, or not at all.
