@@ -42,9 +42,11 @@ bench: postgresql ## Measure it under load; BENCH="--quick" takes a minute
 	$(CARGO) bench --quiet -p tests --bench load -- $(BENCH)
 
 .PHONY: lint
-lint: ## Formatting and clippy
+lint: ## Formatting, clippy and the fuzzers' lock
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --quiet -- -D warnings
+	@# The lock of the fuzzers' own workspace fits our manifests.
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 .PHONY: fmt
 fmt: ## Format the sources
