@@ -70,3 +70,65 @@ impl KnownKey {
         self.prepared.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use records::Payload;
+    use records::journal::Group;
+    use records::scalar::Integer;
+    use signing::digest::Digest;
+    use signing::keys::SecretKey;
+
+    use super::*;
+
+    fn known(secret: &SecretKey, signatures: u32) -> Arc<KnownKey> {
+        let key = KnownKey::new(secret.public().clone(), "anna".parse().unwrap());
+        key.signatures.store(signatures, Ordering::Relaxed);
+        Arc::new(key)
+    }
+
+    fn record(secret: &SecretKey, number: u64, is_good: bool) -> Record {
+        let group = Group {
+            epoch: "1/1".parse().unwrap(),
+            first: Integer(number),
+            ledger: Digest::of("a ledger"),
+            record_key: None,
+            recorded_at: "2030-01-01T00:00:00Z".parse().unwrap(),
+            root: Digest::of("a root"),
+            rules: Integer(1),
+        };
+        let mut envelope = Record::sign(Payload::Group(group), secret).unwrap().envelope().clone();
+        envelope.signature.0[0] ^= u8::from(!is_good);
+        Record::parse(envelope).unwrap()
+    }
+
+    /// Each record has the verdict of its own signature, whichever way it came to.
+    #[test]
+    fn each_is_verified_by_its_own_key() {
+        let [often, seldom] = [1, 2].map(|seed| SecretKey::from_seed([seed; 32]));
+        let (prepared, plain) = (known(&often, PREPARED_FROM), known(&seldom, 0));
+        let mut claims = Vec::new();
+        let mut expected = Vec::new();
+        for number in 0..24 {
+            let is_good = number % 5 != 0;
+            let (secret, key) = if number % 3 == 0 { (&seldom, &plain) } else { (&often, &prepared) };
+            let (secret, is_other) = if number % 7 == 6 {
+                (&seldom, key.public.id() != seldom.public().id())
+            } else {
+                (secret, false)
+            };
+            claims.push((record(secret, number, is_good), Arc::clone(key)));
+            expected.push((is_good && !is_other).then_some(number));
+        }
+        let found: Vec<Option<u64>> = verify_all(claims)
+            .into_iter()
+            .map(|verdict| match verdict.ok()?.payload() {
+                Payload::Group(group) => Some(group.first.0),
+                _ => None,
+            })
+            .collect();
+        assert!(prepared.prepared.get().is_some() && plain.prepared.get().is_none());
+        assert_eq!(found, expected);
+        assert!(expected.iter().any(Option::is_none) && expected.iter().any(Option::is_some));
+    }
+}
