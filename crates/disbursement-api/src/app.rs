@@ -103,7 +103,7 @@ impl App {
             origin: keys.origin.clone(),
         };
         App(Arc::new(Inner {
-            reads: Reads::start(databases.clone(), &settings.limits),
+            reads: Reads::start(pipeline.clone(), databases.clone(), &settings.limits),
             look_ups: LookUps::start(pipeline.clone(), &settings.limits),
             pipeline,
             databases,

@@ -37,6 +37,7 @@ const SECONDS: [f64; 17] = [
     30.0,
 ];
 const INSTRUCTIONS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 10_000.0];
+const READS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 const ROUND_TRIPS: [f64; 9] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0];
 
 /// How many unsigned heads are remembered apart.
@@ -126,6 +127,7 @@ pub struct Metrics {
     groups: Family<OfOutcome, Counter>,
     instructions: Histogram,
     round_trips: Histogram,
+    agency_reads: Histogram,
     committed: Gauge,
     cosigned: Gauge,
     cosigned_by: Family<OfWitness, Gauge>,
@@ -156,6 +158,7 @@ impl Metrics {
             groups: Family::default(),
             instructions: Histogram::new(INSTRUCTIONS),
             round_trips: Histogram::new(ROUND_TRIPS),
+            agency_reads: Histogram::new(READS),
             committed: Gauge::default(),
             cosigned: Gauge::default(),
             cosigned_by: Family::default(),
@@ -182,6 +185,8 @@ impl Metrics {
         registry.register("group_instructions", "Instructions in a group", metrics.instructions.clone());
         let help = "Database round trips of an attempt to append a group";
         registry.register("group_round_trips", help, metrics.round_trips.clone());
+        let help = "Agencies' reads that were written down together";
+        registry.register("group_agency_reads", help, metrics.agency_reads.clone());
         let help = "Records in the log, as this process knows it";
         registry.register("log_records", help, metrics.committed.clone());
         let help = "Records that as many witnesses cosigned as policy demands, as this process asked them";
@@ -225,6 +230,11 @@ impl Metrics {
             self.instructions.observe(instructions as f64);
         }
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = written.err();
+    }
+
+    /// So many reads of agencies are taken as one group.
+    pub(crate) fn agency_reads(&self, reads: usize) {
+        self.agency_reads.observe(reads as f64);
     }
 
     /// The log was seen to have this many records.

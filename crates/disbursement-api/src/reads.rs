@@ -100,10 +100,13 @@ pub(crate) struct Reads {
 
 impl Reads {
     /// Must be called within a tokio runtime.
-    pub(crate) fn start(databases: Databases, limits: &HttpLimits) -> Reads {
+    pub(crate) fn start(pipeline: Pipeline, databases: Databases, limits: &HttpLimits) -> Reads {
         // Nobody waits any longer.
         let limit = limits.answer_timeout;
-        let answer = move |group| answer_group(databases.clone(), limit, group);
+        let answer = move |group: Vec<Read>| {
+            pipeline.metrics().agency_reads(group.len());
+            answer_group(databases.clone(), limit, group)
+        };
         let groups = Groups::start(limits.agency_reads, limits.group_reads, answer);
         Reads { groups, room: Semaphore::new(limits.agency_reads) }
     }

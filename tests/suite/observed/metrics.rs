@@ -150,6 +150,8 @@ fn metrics_tell_how_it_goes_and_nothing_about_anybody() {
     let groups = of("groups_total", "outcome=written");
     assert!(groups >= 20.0 && of("group_instructions_sum", "") >= groups, "{text}");
     assert!(of("group_round_trips_sum", "") >= 2.0 * of("group_round_trips_count", ""));
+    let reads = of("group_agency_reads_sum", "");
+    assert!(reads >= 2.0 && reads == of("group_agency_reads_count", ""), "{text}");
     for stage in ["verify", "queue", "load", "decide", "commit", "publish_head", "receipt"] {
         let count = of("stage_duration_seconds_count", &format!("stage={stage}"));
         assert!(
