@@ -182,7 +182,7 @@ fn where_the_database_is_lost_nobody_is_answered() {
     let world = world();
     let questions = questions();
     let mut expected = BTreeMap::new();
-    // Before they are written down, and after.
+    // The connections that write them down, and those that read for an answer meanwhile.
     for (table, are_written) in [("reads", false), ("cases", true)] {
         for answer in all_at_once(&world, &world, table, &questions, cut(&world)) {
             assert_eq!((answer.status, answer.code()), (503, "database_unavailable"), "{}", answer.text);
@@ -195,6 +195,30 @@ fn where_the_database_is_lost_nobody_is_answered() {
     }
     for asked in &questions {
         until("an answer", || matches!(ask(&world, asked).status, 200 | 404));
+    }
+}
+
+/// What they would be told is read meanwhile, and goes nowhere.
+#[test]
+fn what_is_not_written_down_is_not_told() {
+    let world = world();
+    let mut client = world.database.superuser();
+    client
+        .batch_execute("ALTER TABLE reads ADD CONSTRAINT full_disk CHECK (agency <> 'north') NOT VALID")
+        .unwrap();
+    for asked in questions() {
+        let answer = ask(&world, &asked);
+        if asked.0 == "north" {
+            assert_eq!((answer.status, answer.code()), (500, "internal"), "{asked:?}: {}", answer.text);
+        } else {
+            assert!(matches!(answer.status, 200 | 404), "{asked:?}: {}", answer.text);
+        }
+    }
+    let of_south: Vec<Asked> = questions().into_iter().filter(|(agency, _)| *agency == "south").collect();
+    assert_eq!(written(&world).0, counted(&of_south));
+    client.batch_execute("ALTER TABLE reads DROP CONSTRAINT full_disk").unwrap();
+    for asked in questions() {
+        assert!(matches!(ask(&world, &asked).status, 200 | 404), "{asked:?}");
     }
 }
 
