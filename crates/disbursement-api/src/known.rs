@@ -10,27 +10,6 @@ use signing::http::{HttpSignatureError, Unverified};
 use signing::keys::PublicKey;
 use signing::prepared::PreparedKey;
 
-/// Verifies records, each by its key, strictly. Those whose keys are prepared share what costs less for many.
-pub(crate) fn verify_all(claims: Vec<(Record, Arc<KnownKey>)>) -> Vec<Result<Verified, VerifyError>> {
-    let (records, keys): (Vec<Record>, Vec<Arc<KnownKey>>) = claims.into_iter().unzip();
-    let mut verdicts = Vec::with_capacity(records.len());
-    let (mut places, mut together) = (Vec::new(), Vec::new());
-    for (record, key) in records.into_iter().zip(&keys) {
-        match key.prepared() {
-            Some(prepared) => {
-                places.push(verdicts.len());
-                together.push((record, prepared));
-                verdicts.push(Err(VerifyError::KeyMismatch));
-            }
-            None => verdicts.push(record.verify(&key.public)),
-        }
-    }
-    for (place, verdict) in places.into_iter().zip(Record::verify_all(together)) {
-        verdicts[place] = verdict;
-    }
-    verdicts
-}
-
 /// From which signature on a key is prepared for more.
 const PREPARED_FROM: u32 = 200;
 
@@ -69,6 +48,27 @@ impl KnownKey {
         }
         self.prepared.get()
     }
+}
+
+/// Verifies records, each by its key, strictly. Those whose keys are prepared share what costs less for many.
+pub(crate) fn verify_all(claims: Vec<(Record, Arc<KnownKey>)>) -> Vec<Result<Verified, VerifyError>> {
+    let (records, keys): (Vec<Record>, Vec<Arc<KnownKey>>) = claims.into_iter().unzip();
+    let mut verdicts = Vec::with_capacity(records.len());
+    let (mut places, mut together) = (Vec::new(), Vec::new());
+    for (record, key) in records.into_iter().zip(&keys) {
+        match key.prepared() {
+            Some(prepared) => {
+                places.push(verdicts.len());
+                together.push((record, prepared));
+                verdicts.push(Err(VerifyError::KeyMismatch));
+            }
+            None => verdicts.push(record.verify(&key.public)),
+        }
+    }
+    for (place, verdict) in places.into_iter().zip(Record::verify_all(together)) {
+        verdicts[place] = verdict;
+    }
+    verdicts
 }
 
 #[cfg(test)]

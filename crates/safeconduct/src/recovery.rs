@@ -159,7 +159,8 @@ pub fn notes(files: &[PathBuf]) -> Result<Vec<String>> {
     files.iter().map(note).collect()
 }
 
-fn register_path(data: &Path, flag: Option<&PathBuf>) -> PathBuf {
+/// Where the publisher's register is: named by a flag, or in the data directory.
+pub(crate) fn register_path(data: &Path, flag: Option<&PathBuf>) -> PathBuf {
     flag.cloned().unwrap_or_else(|| data.join("register.json"))
 }
 

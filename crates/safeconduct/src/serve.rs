@@ -155,12 +155,10 @@ pub fn run(args: ServeArgs) -> Result<ExitCode> {
     recovery::refuse_restored(&args.data)?;
     let (mut server, connections) = args.database.open(&args.data, args.archive.as_deref())?;
     // Beside a server of our own, we hold the data directory's lock by now.
-    let register = args.register.clone().unwrap_or_else(|| args.data.join("register.json"));
-    keys::refuse_lost(&args.data, &register)?;
+    keys::refuse_lost(&args.data, &recovery::register_path(&args.data, args.register.as_ref()))?;
     let (record, checkpoint) = keys::open(&args.data, &args.token)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let keys = (record, checkpoint);
-    let served = runtime.block_on(serve(&args, &limits, connections, keys, register, server.as_mut()));
+    let served = runtime.block_on(serve(&args, &limits, connections, (record, checkpoint), server.as_mut()));
     runtime.shutdown_timeout(Duration::from_secs(10));
     if let Some(server) = server {
         server.stop().map_err(explained)?;
@@ -176,7 +174,6 @@ async fn serve(
     limits: &Limits,
     connections: Connections,
     (record, checkpoint): (SecretKey, Box<dyn Signer>),
-    register: PathBuf,
     server: Option<&mut Embedded>,
 ) -> Result<()> {
     connections.prepare().await?;
@@ -193,6 +190,7 @@ async fn serve(
         None => None,
     };
     let url = public_url(args.public_url.as_deref(), listener.local_addr()?)?;
+    let register = recovery::register_path(&args.data, args.register.as_ref());
     let settings = pipeline::Settings { confirm_clock: args.confirm_clock, ..limits.into() };
     let pipeline = Pipeline::start(databases.clone(), Arc::clone(&keys), register, context::now, settings);
     let interface = app::Settings { limits: limits.http.clone(), ..app::Settings::new(&url) };

@@ -89,7 +89,7 @@ impl From<Settled> for Checked {
 
 enum Step {
     Done(Incoming),
-    /// Perhaps since its key is not known to this process yet.
+    /// Not verified yet; after [`verify`], since this process does not know its key.
     Unverified(Box<Record>),
 }
 
