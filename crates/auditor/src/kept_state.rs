@@ -16,13 +16,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufWriter, Write};
+use std::sync::Arc;
 
 use ledger::account::Account;
 use ledger::books::{BalanceKey, Books, OpenHold};
 use ledger::id::{EntryId, FundId, HoldId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
-use programme::entity::{CharterState, Entity};
+use programme::entity::{CaseState, CharterState, DisbursementState, Entity};
 use programme::{Key, RULES_VERSION, State};
 use records::Kind;
 use records::scalar::Integer;
@@ -165,7 +166,8 @@ impl KeptState {
         let mut lines = Lines::new(file);
         let header = read_header(&mut lines, ledger)?;
         let state = State::complete();
-        let mut read = Reading { log: None, state, holds: Vec::new(), reversed: Vec::new() };
+        let mut read =
+            Reading { log: None, state, open: Vec::new(), resolved: Vec::new(), reversed: Vec::new() };
         let mut body = Hasher::default();
         loop {
             let line = match lines.next(LINE_BYTES_MAX)? {
@@ -219,18 +221,11 @@ impl KeptState {
             write_line(out, &Line::Entity { json: entity.to_json(), key: key.to_string() })?;
         }
         let books = self.tally.books();
-        for (id, hold) in books.holds() {
-            let line = match hold {
-                None => Line::Resolved(id.clone()),
-                Some(OpenHold { key, money }) => Line::Hold {
-                    account: key.account.clone(),
-                    fund: key.fund.clone(),
-                    id: id.clone(),
-                    money: *money,
-                },
-            };
-            write_line(out, &line)?;
+        for (id, hold) in books.open_holds() {
+            let (BalanceKey { account, fund, .. }, money) = (hold.key().clone(), hold.money());
+            write_line(out, &Line::Hold { account, fund, id: id.clone(), money })?;
         }
+        books.resolved().try_for_each(|id| write_line(out, &Line::Resolved(id.clone())))?;
         books.reversed().try_for_each(|id| write_line(out, &Line::Reversed(*id)))
     }
 }
@@ -270,7 +265,8 @@ fn read_header<R: BufRead>(lines: &mut Lines<R>, ledger: Digest) -> Result<Heade
 struct Reading {
     log: Option<Box<Log>>,
     state: State,
-    holds: Vec<(HoldId, Option<OpenHold>)>,
+    open: Vec<(HoldId, OpenHold)>,
+    resolved: Vec<HoldId>,
     reversed: Vec<EntryId>,
 }
 
@@ -280,18 +276,29 @@ impl Reading {
             Line::Log(log) => self.log = Some(log),
             Line::Entity { json, key } => {
                 let key: Key = key.parse().map_err(|error| format!("{key}: {error}"))?;
-                let entity = Entity::from_json(&key, &json).map_err(|error| format!("{key}: {error}"))?;
+                let mut entity = Entity::from_json(&key, &json).map_err(|error| format!("{key}: {error}"))?;
+                if let Entity::Disbursement(disbursement) = &mut entity {
+                    self.share_opening(disbursement);
+                }
                 // The lists in what was parsed have room to grow, which comes to a lot; those of a clone have none.
                 self.state.load(key, Some(entity.clone()));
             }
             Line::Hold { account, fund, id, money } => {
-                let key = BalanceKey { account, fund, currency: money.currency() };
-                self.holds.push((id, Some(OpenHold { key, money })));
+                self.open.push((id, OpenHold::new(account, fund, money)));
             }
-            Line::Resolved(id) => self.holds.push((id, None)),
+            Line::Resolved(id) => self.resolved.push(id),
             Line::Reversed(id) => self.reversed.push(id),
         }
         Ok(())
+    }
+
+    /// A case stands before its disbursements, and says the same of its opening.
+    fn share_opening(&self, disbursement: &mut DisbursementState) {
+        let case = Key::Case(disbursement.opening.case.clone());
+        let case = self.state.get::<CaseState>(&case).filter(|case| case.opening == disbursement.opening);
+        if let Some(case) = case {
+            disbursement.opening = Arc::clone(&case.opening);
+        }
     }
 
     fn finish(self, header: &Header) -> Result<KeptState, String> {
@@ -311,7 +318,7 @@ impl Reading {
             return Err("its checkpoint is not of the log's end".to_owned());
         }
         let balances = state.balances().map(|(key, balance)| (key.clone(), *balance));
-        let tally = Tally::on(Books::brought_forward(balances, self.holds, self.reversed));
+        let tally = Tally::on(Books::brought_forward(balances, self.open, self.resolved, self.reversed));
         let counted = log.counted(header.size.0)?;
         let Log { checkpoint, time, .. } = *log;
         Ok(KeptState { ledger: header.ledger, note: checkpoint, frontier, time, counted, state, tally })

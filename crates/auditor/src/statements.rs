@@ -27,7 +27,7 @@ use programme::entity::{Entity, FundState};
 use programme::stage::Stage;
 use records::Payload;
 use records::assets::FundKind;
-use records::cases::{BenefitKind, ScreeningOutcome};
+use records::cases::ScreeningOutcome;
 use serde::Serialize;
 
 pub use banks::{BankLine, BankStatement};
@@ -257,13 +257,12 @@ fn claimable(state: &State) -> Vec<Claimable> {
         if case.screening != Some(ScreeningOutcome::Cleared) {
             continue;
         }
-        let offer = Key::OfferVersion(case.offer.offer.clone(), case.offer.version.0);
+        let offer = Key::OfferVersion(case.opening.offer.offer.clone(), case.opening.offer.version.0);
         let Some(offer) = state.get::<programme::entity::OfferVersionState>(&offer) else { continue };
         for benefit in &offer.benefits {
             let obligation = Key::Obligation(id.clone(), benefit.benefit.clone(), 1);
             if state.get::<programme::entity::ObligationState>(&obligation).is_none() {
-                let (BenefitKind::Cash { amount: most } | BenefitKind::InKind { ceiling: most }) =
-                    benefit.kind;
+                let most = benefit.kind.money();
                 let (count, sum) = sums.entry(most.currency()).or_default();
                 *count += 1;
                 *sum += i128::from(most.minor());

@@ -87,7 +87,7 @@ impl Tally {
         let keys: BTreeSet<&BalanceKey> = keys.collect();
         let mut held: BTreeMap<&BalanceKey, i128> = BTreeMap::new();
         for (_, hold) in self.books.open_holds() {
-            *held.entry(&hold.key).or_default() += i128::from(hold.money.minor());
+            *held.entry(hold.key()).or_default() += i128::from(hold.money().minor());
         }
         for key in keys {
             let (books, rules) = (self.books.balance(key), of_rules(key));

@@ -2,6 +2,7 @@
 //! reversals in memory for whoever replays a whole ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::account::{Account, Limit};
 use crate::currency::Currency;
@@ -156,18 +157,36 @@ impl Posted {
 /// A hold that is not resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenHold {
+    /// Shared with the balance, of which it is a part.
+    key: Arc<BalanceKey>,
+    minor: i64,
+}
+
+impl OpenHold {
+    /// Of this money on an account of a fund.
+    pub fn new(account: Account, fund: FundId, money: Money) -> Self {
+        let key = Arc::new(BalanceKey { account, fund, currency: money.currency() });
+        Self { key, minor: money.minor() }
+    }
+
     /// On what.
-    pub key: BalanceKey,
+    pub fn key(&self) -> &BalanceKey {
+        &self.key
+    }
+
     /// How much.
-    pub money: Money,
+    pub fn money(&self) -> Money {
+        Money::of_parts(self.minor, self.key.currency)
+    }
 }
 
 /// All balances, holds and reversals of a ledger, in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Books {
-    balances: BTreeMap<BalanceKey, Balance>,
-    /// None once resolved: the id stays, so that it is not used again.
-    holds: BTreeMap<HoldId, Option<Box<OpenHold>>>,
+    balances: BTreeMap<Arc<BalanceKey>, Balance>,
+    holds: BTreeMap<HoldId, OpenHold>,
+    /// Ids of holds that are no longer open, so that none is used again.
+    resolved: BTreeSet<HoldId>,
     reversed: BTreeSet<EntryId>,
 }
 
@@ -184,22 +203,22 @@ impl Books {
 
     /// All balances that are not zero, sorted by key.
     pub fn balances(&self) -> impl Iterator<Item = (&BalanceKey, &Balance)> {
-        self.balances.iter()
+        self.balances.iter().map(|(key, balance)| (&**key, balance))
     }
 
     /// The hold, if it is open.
     pub fn open_hold(&self, hold: &HoldId) -> Option<&OpenHold> {
-        self.holds.get(hold)?.as_deref()
+        self.holds.get(hold)
     }
 
     /// All open holds, sorted by id.
     pub fn open_holds(&self) -> impl Iterator<Item = (&HoldId, &OpenHold)> {
-        self.holds.iter().filter_map(|(id, hold)| Some((id, hold.as_deref()?)))
+        self.holds.iter()
     }
 
-    /// All holds that were ever placed, sorted by id; none for one that is resolved.
-    pub fn holds(&self) -> impl Iterator<Item = (&HoldId, Option<&OpenHold>)> {
-        self.holds.iter().map(|(id, hold)| (id, hold.as_deref()))
+    /// The ids of all holds that were resolved, sorted.
+    pub fn resolved(&self) -> impl Iterator<Item = &HoldId> {
+        self.resolved.iter()
     }
 
     /// All entries that were reversed, sorted by id.
@@ -210,14 +229,15 @@ impl Books {
     /// Books that go on where others ended, of which this is everything.
     pub fn brought_forward(
         balances: impl IntoIterator<Item = (BalanceKey, Balance)>,
-        holds: impl IntoIterator<Item = (HoldId, Option<OpenHold>)>,
+        open: impl IntoIterator<Item = (HoldId, OpenHold)>,
+        resolved: impl IntoIterator<Item = HoldId>,
         reversed: impl IntoIterator<Item = EntryId>,
     ) -> Self {
-        Self {
-            balances: balances.into_iter().collect(),
-            holds: holds.into_iter().map(|(id, hold)| (id, hold.map(Box::new))).collect(),
-            reversed: reversed.into_iter().collect(),
-        }
+        let (resolved, reversed) = (resolved.into_iter().collect(), reversed.into_iter().collect());
+        let mut books = Self { resolved, reversed, ..Self::default() };
+        balances.into_iter().for_each(|(key, balance)| books.set(key, balance));
+        open.into_iter().for_each(|(id, hold)| books.open(id, hold));
+        books
     }
 
     /// What the entry would change, or why it is refused. Changes nothing.
@@ -229,16 +249,9 @@ impl Books {
         let (mut placed, mut resolved) = (Vec::new(), Vec::new());
         for line in &entry.lines {
             let Some(hold) = line.action.hold() else { continue };
-            let this = OpenHold {
-                key: BalanceKey {
-                    account: line.account.clone(),
-                    fund: line.fund.clone(),
-                    currency: line.money.currency(),
-                },
-                money: line.money,
-            };
+            let this = OpenHold::new(line.account.clone(), line.fund.clone(), line.money);
             if matches!(line.action, Action::Hold(_)) {
-                if self.holds.contains_key(hold) {
+                if self.holds.contains_key(hold) || self.resolved.contains(hold) {
                     return Err(PostError::HoldReused(hold.clone()));
                 }
                 placed.push((hold.clone(), this));
@@ -256,15 +269,31 @@ impl Books {
 
     /// Makes the changes. Cannot fail.
     pub fn apply(&mut self, posted: Posted) {
-        for (key, balance) in posted.balances {
-            match balance.is_zero() {
-                true => self.balances.remove(&key),
-                false => self.balances.insert(key, balance),
-            };
+        posted.balances.into_iter().for_each(|(key, balance)| self.set(key, balance));
+        posted.placed.into_iter().for_each(|(id, hold)| self.open(id, hold));
+        for id in posted.resolved {
+            self.holds.remove(&id);
+            self.resolved.insert(id);
         }
-        self.holds.extend(posted.placed.into_iter().map(|(id, hold)| (id, Some(Box::new(hold)))));
-        self.holds.extend(posted.resolved.into_iter().map(|id| (id, None)));
         self.reversed.extend(posted.reverses);
+    }
+
+    fn set(&mut self, key: BalanceKey, balance: Balance) {
+        if balance.is_zero() {
+            self.balances.remove(&key);
+        } else if let Some(present) = self.balances.get_mut(&key) {
+            *present = balance;
+        } else {
+            self.balances.insert(Arc::new(key), balance);
+        }
+    }
+
+    /// A balance of which something is held is not zero, so it is there.
+    fn open(&mut self, id: HoldId, mut hold: OpenHold) {
+        if let Some((key, _)) = self.balances.get_key_value(&hold.key) {
+            hold.key = Arc::clone(key);
+        }
+        self.holds.insert(id, hold);
     }
 }
 
@@ -317,7 +346,7 @@ mod tests {
         books.apply(books.check(&place("h", 60)).unwrap());
         assert_eq!(books.balance(&key("7210/m")), Balance { amount: usd(100), held: usd(60) });
         assert_eq!(books.balance(&key("7210/m")).free(), Ok(usd(40)));
-        assert_eq!(books.open_hold(&hold("h")).unwrap().money, usd(60));
+        assert_eq!(books.open_hold(&hold("h")).unwrap().money(), usd(60));
         assert_eq!(books.check(&place("h", 1)), Err(PostError::HoldReused(hold("h"))));
         let beyond = PostError::LimitBroken { key: key("7210/m"), free: usd(40), needed: usd(41) };
         assert_eq!(books.check(&place("i", 41)), Err(beyond));
@@ -355,12 +384,13 @@ mod tests {
             books.apply(books.check(entry).unwrap());
         }
         let balances = books.balances().map(|(key, balance)| (key.clone(), *balance));
-        let holds = books.holds().map(|(id, hold)| (id.clone(), hold.cloned()));
-        let forward = Books::brought_forward(balances, holds, books.reversed().copied());
+        let open = books.open_holds().map(|(id, hold)| (id.clone(), hold.clone()));
+        let (resolved, reversed) = (books.resolved().cloned(), books.reversed().copied());
+        let forward = Books::brought_forward(balances, open, resolved, reversed);
         assert_eq!(forward, books);
         assert_eq!(forward.check(&undone(6)), Err(PostError::ReversedBefore(spent.id)));
         assert_eq!(forward.check(&place(6, "h")), Err(PostError::HoldReused(hold("h"))));
-        assert_eq!(forward.open_hold(&hold("i")).unwrap().money, usd(10));
+        assert_eq!(forward.open_hold(&hold("i")).unwrap().money(), usd(10));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Every kind of id, from one list. An id is a name that somebody chose, never a name of a person, and ids of
 //! different kinds do not convert into each other.
 //!
-//! Their texts are of two words: a short one is in place, a longer one is shared by its clones. A state has millions of them.
+//! Their texts are of two words: a short one is in place, a longer one is shared by its clones. A state has millions of them. A hold's
+//! is mostly kept once, and has no count of its clones.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,11 +49,11 @@ fn check(text: &str, max: usize, marks: &'static str) -> Result<(), IdError> {
 }
 
 macro_rules! ids {
-    ($($(#[$doc:meta])* $name:ident: 1..=$max:literal of $marks:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident($text:ty): 1..=$max:literal of $marks:literal;)+) => {
         $(
             $(#[$doc])*
             #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-            pub struct $name(EcoString);
+            pub struct $name($text);
 
             impl $name {
                 /// The id's text.
@@ -102,31 +103,31 @@ macro_rules! ids {
 
 ids! {
     /// An opaque person or machine with enrolled keys.
-    PrincipalId: 1..=64 of "_-";
+    PrincipalId(EcoString): 1..=64 of "_-";
     /// A fund: fiduciary, spendable, or the one of unplaced receipts.
-    FundId: 1..=64 of "_-";
+    FundId(EcoString): 1..=64 of "_-";
     /// Something seized.
-    AssetId: 1..=64 of "_-";
+    AssetId(EcoString): 1..=64 of "_-";
     /// A bank account of ours.
-    BankId: 1..=64 of "_-";
+    BankId(EcoString): 1..=64 of "_-";
     /// A vendor, agent or holder of an imprest.
-    VendorId: 1..=64 of "_-";
+    VendorId(EcoString): 1..=64 of "_-";
     /// A claimant, a body that is owed costs, or another body with a share.
-    BodyId: 1..=64 of "_-";
+    BodyId(EcoString): 1..=64 of "_-";
     /// A case, by its random reference.
-    CaseRef: 1..=64 of "_-";
+    CaseRef(EcoString): 1..=64 of "_-";
     /// An agency's own reference to a case.
-    AgencyRef: 1..=64 of "_-";
+    AgencyRef(EcoString): 1..=64 of "_-";
     /// One payment to one case under one benefit.
-    DisbursementId: 1..=64 of "_-";
+    DisbursementId(EcoString): 1..=64 of "_-";
     /// What the programme pays, in its dated versions.
-    OfferId: 1..=64 of "_-";
+    OfferId(EcoString): 1..=64 of "_-";
     /// One line of an offer.
-    BenefitId: 1..=64 of "_-";
+    BenefitId(EcoString): 1..=64 of "_-";
     /// A part of a fund set aside for a purpose.
-    AllotmentId: 1..=64 of "_-";
+    AllotmentId(EcoString): 1..=64 of "_-";
     /// A reservation on an account, resolved once. Longer, and with dots, because it is derived from other ids.
-    HoldId: 1..=96 of "_.-";
+    HoldId(Box<str>): 1..=96 of "_.-";
 }
 
 /// A journal entry: the digest of the record that causes it, and which of that record's entries it is.

@@ -76,6 +76,11 @@ impl Money {
         }
     }
 
+    /// From the parts of an amount that was one before.
+    pub(crate) fn of_parts(minor: i64, currency: Currency) -> Self {
+        Self { minor, currency }
+    }
+
     /// From the one spelling of an amount: an optional `-`, no leading zeros, exactly the currency's decimals.
     pub fn parse(text: &str, currency: Currency) -> Result<Self, MoneyError> {
         let expected = currency.minor_units();

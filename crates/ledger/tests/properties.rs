@@ -86,7 +86,7 @@ impl Random {
     }
 
     fn open_holds(&self, fund: &str, code: u16) -> Vec<(HoldId, OpenHold)> {
-        let fits = |hold: &OpenHold| hold.key.fund.as_str() == fund && hold.key.account.code() == code;
+        let fits = |hold: &OpenHold| hold.key().fund.as_str() == fund && hold.key().account.code() == code;
         let holds = self.ledger.books.open_holds().filter(|(_, hold)| fits(hold));
         holds.map(|(id, hold)| (id.clone(), hold.clone())).collect()
     }
@@ -161,16 +161,16 @@ impl Random {
             14 | 15 => Wish(journal::request(fund, allotment, &self.new_hold(), amount)),
             16 => {
                 let (hold, open) = pick(op, self.open_holds(f, 7210))?;
-                Fact(journal::hold_voided(fund, allotment, &hold, open.money))
+                Fact(journal::hold_voided(fund, allotment, &hold, open.money()))
             }
             17 => {
                 let (hold, open) = pick(op, self.open_holds(f, 7210))?;
-                Fact(journal::approved(fund, allotment, &hold, open.money, up_to(open.money.minor())))
+                Fact(journal::approved(fund, allotment, &hold, open.money(), up_to(open.money().minor())))
             }
             18 => {
                 let (hold, open) = pick(op, self.open_holds(f, 7210))?;
-                let due = up_to(open.money.minor());
-                Fact(journal::approved_and_due(fund, allotment, &hold, &payee, open.money, due))
+                let due = up_to(open.money().minor());
+                Fact(journal::approved_and_due(fund, allotment, &hold, &payee, open.money(), due))
             }
             19 => {
                 let used = up_to(of(7300));
@@ -184,9 +184,9 @@ impl Random {
             22 | 23 => {
                 let (hold, open, via) = self.sent(op, f)?;
                 Fact(if op.row == 22 || op.pick.is_multiple_of(2) {
-                    journal::bank_confirms(fund, &via, &hold, open.money)
+                    journal::bank_confirms(fund, &via, &hold, open.money())
                 } else {
-                    journal::rejected_before_booking(fund, &payee, &via, &hold, open.money)
+                    journal::rejected_before_booking(fund, &payee, &via, &hold, open.money())
                 })
             }
             24 => {
@@ -234,14 +234,14 @@ impl Random {
         let mut sent = self.open_holds(fund, 1100);
         sent.extend(self.open_holds(fund, 1300));
         let (hold, open) = pick(op, sent)?;
-        let via = match &open.key.account {
+        let via = match &open.key().account {
             Account::Cash(bank) => Via::Bank(bank.clone()),
             Account::Advance(Advance::Agent(agent)) => Via::Agent(agent.clone()),
             other => panic!("a release holds no money on {other}"),
         };
         // A reversal can put a hold back whose money is no longer on its way.
         let key = self.ledger.key(fund, &Account::Outstanding(via.clone()).to_string());
-        let on_its_way = self.ledger.books.balance(&key).amount.minor() >= open.money.minor();
+        let on_its_way = self.ledger.books.balance(&key).amount.minor() >= open.money().minor();
         on_its_way.then_some((hold, open, via))
     }
 
@@ -291,7 +291,7 @@ impl Random {
             37 => {
                 let holds = self.open_holds(f, 7210);
                 let requested: Vec<_> =
-                    holds.into_iter().map(|(hold, open)| (allotment.clone(), hold, open.money)).collect();
+                    holds.into_iter().map(|(hold, open)| (allotment.clone(), hold, open.money())).collect();
                 let order = ReturnOrder {
                     asset: &id("a-returned"),
                     principal: amount,
@@ -382,8 +382,8 @@ fn assert_within_limits(books: &Books) {
         if key.account.limit() == Limit::NotBelowHeld {
             assert!(!balance.free().unwrap().is_negative(), "{key:?} {balance:?}");
         }
-        let of_key = books.open_holds().filter(|(_, hold)| hold.key == *key);
-        assert_eq!(balance.held.minor(), of_key.map(|(_, hold)| hold.money.minor()).sum::<i64>());
+        let of_key = books.open_holds().filter(|(_, hold)| hold.key() == key);
+        assert_eq!(balance.held.minor(), of_key.map(|(_, hold)| hold.money().minor()).sum::<i64>());
     }
 }
 

@@ -9,7 +9,7 @@ use records::scalar::Integer;
 
 use crate::assets;
 use crate::decide::{Context, Effects, balance_keys};
-use crate::disbursements::{live, payable, step, wrong_stage};
+use crate::disbursements::{hold_id, live, payable, step, wrong_stage};
 use crate::entity::{DisbursementState, KeyState, PrincipalState, VersionedPolicy};
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
@@ -36,7 +36,7 @@ pub fn effect_of(id: &DisbursementId, state: &DisbursementState, policy: u64) ->
         expires: state.expires,
         fund: state.fund.clone(),
         most: state.amount,
-        offer: state.offer.clone(),
+        offer: state.opening.offer.clone(),
         policy: Integer(policy),
         preparer: state.preparer.clone(),
         request: state.request,
@@ -64,7 +64,7 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     context.require(&[Role::Approver, Role::Director])?;
     let id = &body.effect.disbursement;
     let state = live(&context, id, None)?;
-    let Stage::Requested { hold, approvals } = &state.stage else {
+    let Stage::Requested { approvals } = &state.stage else {
         return Err(wrong_stage(state));
     };
     let real = effect_of(id, state, context.policy.version);
@@ -88,11 +88,12 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     let earlier: Vec<Gathered> =
         approvals.iter().filter(|one| one.policy == context.policy.version).cloned().collect();
     let allotment = assets::main_allotment()?;
+    let (hold, amount) = (hold_id(id, 1)?, state.amount);
     let lines = if state.in_kind {
-        journal::approved(&state.fund, &allotment, hold, state.amount, state.amount)
+        journal::approved(&state.fund, &allotment, &hold, amount, amount)
     } else {
         let payable = payable(id, &Creditor::Payee);
-        journal::approved_and_due(&state.fund, &allotment, hold, &payable, state.amount, state.amount)
+        journal::approved_and_due(&state.fund, &allotment, &hold, &payable, amount, amount)
     };
     context.view.need(gathered_keys(&earlier).chain(balance_keys(&lines)))?;
     let mut standing = standing(&context, &earlier)?;
@@ -101,18 +102,19 @@ pub(crate) fn approve(context: Context<'_>, body: &Approval) -> Result<Effects, 
     }
     standing.push(gathered);
     let directors = count_directors(&context, &standing)?;
-    let band = band(context.policy, state.amount)?;
+    let band = band(context.policy, amount)?;
     let key = Key::Disbursement(id.clone());
     if (standing.len() as u64) < band.approvers.0 || directors < band.directors.0 {
-        let stage = Stage::Requested { hold: hold.clone(), approvals: standing };
+        let stage = Stage::Requested { approvals: standing.into() };
         return Ok(Effects::default().set(key, DisbursementState { stage, ..state.clone() }));
     }
     let mut authority = vec![state.request];
     authority.extend(standing.iter().map(|one| one.digest).filter(|digest| *digest != context.digest));
+    let approvals = standing.into();
     let event = if state.in_kind {
-        Event::ApprovedInKind { approvals: standing }
+        Event::ApprovedInKind { approvals }
     } else {
-        Event::ApprovedDue { approvals: standing, payable: state.amount }
+        Event::ApprovedDue { approvals, payable: amount }
     };
     step(&context, id, state, event, lines, authority, None)
 }

@@ -1,7 +1,9 @@
 //! Offers, cases and screening.
 
 use records::Body;
-use records::cases::{BenefitKind, CaseOpening, Offer, Screening};
+use std::sync::Arc;
+
+use records::cases::{CaseOpening, Offer, Screening};
 use records::governance::Role;
 
 use crate::decide::{Context, Effects};
@@ -28,14 +30,11 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
 pub(crate) fn publish(context: Context<'_>, body: &Offer) -> Result<Effects, Halt> {
     context.require(&[Role::Director])?;
     let invalid = |detail: &str| Halt::from(Refusal::with(Code::OfferInvalid, detail));
-    let amounts = body.benefits.iter().map(|benefit| match &benefit.kind {
-        BenefitKind::Cash { amount } => amount,
-        BenefitKind::InKind { ceiling } => ceiling,
-    });
+    let mut amounts = body.benefits.iter().map(|benefit| benefit.kind.money());
     if !amounts.clone().all(|amount| context.charter.charter.currencies.contains(&amount.currency())) {
         return Err(Code::CurrencyMismatch.into());
     }
-    if !amounts.into_iter().all(|amount| amount.is_positive()) {
+    if !amounts.all(|amount| amount.is_positive()) {
         return Err(Code::AmountNotPositive.into());
     }
     if body.benefits.is_empty() || !body.benefits.windows(2).all(|pair| pair[0].benefit < pair[1].benefit) {
@@ -69,13 +68,7 @@ pub(crate) fn open(context: Context<'_>, body: &CaseOpening) -> Result<Effects, 
     if body.entered < offer.valid_from {
         return Err(Code::CaseNotEligible.into());
     }
-    let state = CaseState {
-        agency: body.agency.clone(),
-        agency_ref: body.agency_ref.clone(),
-        entered: body.entered,
-        offer: body.offer.clone(),
-        screening: None,
-    };
+    let state = CaseState { opening: Arc::new(body.clone()), screening: None };
     Ok(Effects::default()
         .set(agency_ref, AgencyRefState { case: body.case.clone(), agency: body.agency.clone() })
         .set(case, state))

@@ -1,5 +1,7 @@
 //! A disbursement's whole life: request, approvals, delivery, release, what the bank did, and lapse by time.
 
+use std::sync::Arc;
+
 use ledger::account::{Account, Expense, Payable, Via};
 use ledger::books::BalanceKey;
 use ledger::entry::Line;
@@ -25,7 +27,7 @@ use crate::entity::{
 };
 use crate::key::Key;
 use crate::refusal::{Code, Refusal};
-use crate::stage::{Creditor, Event, Owed, Sent, Stage};
+use crate::stage::{Creditor, Event, Sent, Stage};
 use crate::state::{Halt, View};
 
 pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
@@ -36,10 +38,10 @@ pub(crate) fn first_keys(body: &Body) -> Vec<Key> {
             Key::Case(body.case.clone()),
             Key::Fund(body.fund.clone()),
             Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0),
-            Key::Obligation(body.case.clone(), body.benefit.clone(), body.occurrence.0),
             budget(&body.fund, body.amount, Account::Shortfall),
         ]
         .into_iter()
+        .chain(occurrence(body).map(|one| Key::Obligation(body.case.clone(), body.benefit.clone(), one)))
         .chain(assets::main_allotment().map(|main| budget(&body.fund, body.amount, Account::Available(main))))
         .collect(),
         Body::Approval(body) => {
@@ -68,12 +70,18 @@ fn budget(fund: &FundId, amount: Money, account: Account) -> Key {
     Key::from(BalanceKey { account, fund: fund.clone(), currency: amount.currency() })
 }
 
+/// Which occurrence of its benefit a request is for, where there is such: every benefit is offered once.
+fn occurrence(request: &Request) -> Option<u32> {
+    (request.occurrence == Integer(1)).then_some(1)
+}
+
 /// What an entry about a disbursement carries.
 pub(crate) fn about(id: &DisbursementId, state: &DisbursementState) -> About {
     About { benefit: state.benefit.clone(), case_commitment: state.commitment, disbursement: id.clone() }
 }
 
-fn hold_id(id: &DisbursementId, number: u32) -> Result<HoldId, Halt> {
+/// The id of a disbursement's hold: the request's is number 1, that of the first release number 2.
+pub(crate) fn hold_id(id: &DisbursementId, number: u32) -> Result<HoldId, Halt> {
     // An id and a number of at most ten digits are within a hold's 96 characters.
     format!("{id}.{number}").parse().map_err(|_| Code::AmountTooLarge.into())
 }
@@ -86,7 +94,7 @@ pub(crate) fn payable(id: &DisbursementId, creditor: &Creditor) -> Payable {
 }
 
 fn obligation(state: &DisbursementState) -> Key {
-    Key::Obligation(state.case.clone(), state.benefit.clone(), state.occurrence)
+    Key::Obligation(state.opening.case.clone(), state.benefit.clone(), state.occurrence)
 }
 
 /// A preparer requests a disbursement; its amount is held.
@@ -98,17 +106,13 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         view.find::<OfferVersionState>(&Key::OfferVersion(body.offer.offer.clone(), body.offer.version.0))?;
     let benefit =
         offer.and_then(|offer| offer.benefits.iter().find(|benefit| benefit.benefit == body.benefit));
-    let offered = benefit.map(|benefit| match &benefit.kind {
-        BenefitKind::Cash { amount } => (*amount, false),
-        BenefitKind::InKind { ceiling } => (*ceiling, true),
-    });
-    let currency = offered.map_or(fund.currency, |(offered, _)| offered.currency());
+    let currency = benefit.map_or(fund.currency, |benefit| benefit.kind.money().currency());
     assets::check_amounts(fund.currency, &[currency], [body.amount].into_iter())?;
     if offer.is_none() {
         return Err(Code::OfferUnknown.into());
     }
     let case = view.get::<CaseState>(&Key::Case(body.case.clone()), Code::CaseUnknown)?;
-    if case.offer != body.offer {
+    if case.opening.offer != body.offer {
         return Err(
             Refusal::with(Code::OfferUnknown, "the case is under another version of the offer").into()
         );
@@ -120,12 +124,14 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         Some(ScreeningOutcome::Refused) => return Err(Code::ScreeningRefused.into()),
         Some(ScreeningOutcome::Cleared) => {}
     }
-    let (offered, in_kind) = offered.filter(|_| body.occurrence == Integer(1)).ok_or(Code::BenefitUnknown)?;
-    let is_offered = if in_kind { body.amount.amount() <= offered.amount() } else { body.amount == offered };
+    let (benefit, occurrence) = benefit.zip(occurrence(body)).ok_or(Code::BenefitUnknown)?;
+    let (in_kind, is_offered) = match &benefit.kind {
+        BenefitKind::Cash { amount } => (false, body.amount == *amount),
+        BenefitKind::InKind { ceiling } => (true, body.amount.amount() <= ceiling.amount()),
+    };
     if !is_offered {
-        return Err(
-            Refusal::with(Code::AmountNotOffered, format!("the offer says {}", offered.grouped())).into()
-        );
+        let detail = format!("the offer says {}", benefit.kind.money().grouped());
+        return Err(Refusal::with(Code::AmountNotOffered, detail).into());
     }
     let kind = match &body.channel {
         Channel::Manual {} => ChannelKind::Manual,
@@ -138,7 +144,7 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         Some(ahead_s) if (1..=policy.policy.expiry_max_s.0).contains(&ahead_s) => {}
         _ => return Err(Code::ExpiryInvalid.into()),
     }
-    let obligation = Key::Obligation(body.case.clone(), body.benefit.clone(), body.occurrence.0);
+    let obligation = Key::Obligation(case.opening.case.clone(), body.benefit.clone(), occurrence);
     if let Some(taken) = view.find::<ObligationState>(&obligation)? {
         return Err(
             Refusal::with(Code::ObligationExists, format!("by disbursement {}", taken.disbursement)).into()
@@ -153,23 +159,19 @@ pub(crate) fn request(context: Context<'_>, body: &Request) -> Result<Effects, H
         return Err(Code::FundBlocked.into());
     }
     let state = DisbursementState {
-        case: body.case.clone(),
-        agency: case.agency.clone(),
-        agency_ref: case.agency_ref.clone(),
+        opening: Arc::clone(&case.opening),
         benefit: body.benefit.clone(),
         in_kind,
         amount: body.amount,
         fund: body.fund.clone(),
         channel: body.channel.clone(),
         expires: body.expires,
-        offer: body.offer.clone(),
-        occurrence: body.occurrence.0,
+        occurrence,
         preparer: context.header.signer.clone(),
         request: context.digest,
         requested_at: at.recorded_at,
         commitment: body.salt.commit(&body.case),
-        holds: 1,
-        stage: Stage::Requested { hold, approvals: vec![] },
+        stage: Stage::Requested { approvals: Box::default() },
         undo: None,
     };
     let draft = Draft {
@@ -239,8 +241,6 @@ pub(crate) fn step(
     let undo = can_be_reversed
         .then(|| Undo { entry: PostedEntry { id: context.entry_id(), lines: lines.clone().into() }, before })
         .map(Box::new);
-    let holds =
-        if matches!(stage, Stage::Released(_)) && undo.is_some() { state.holds + 1 } else { state.holds };
     let draft = Draft {
         lines,
         effective: effective.unwrap_or_else(|| context.today()),
@@ -248,7 +248,7 @@ pub(crate) fn step(
         about: Some(about(id, state)),
         reverses: None,
     };
-    let state = DisbursementState { stage, undo, holds, ..state.clone() };
+    let state = DisbursementState { stage, undo, ..state.clone() };
     Ok(Effects::default().set(Key::Disbursement(id.clone()), state).post(draft))
 }
 
@@ -256,15 +256,15 @@ pub(crate) fn step(
 fn ending(id: &DisbursementId, state: &DisbursementState) -> Result<Vec<Line>, Halt> {
     let allotment = assets::main_allotment()?;
     match &state.stage {
-        Stage::Requested { hold, .. } => {
-            Ok(journal::hold_voided(&state.fund, &allotment, hold, state.amount))
+        Stage::Requested { .. } => {
+            Ok(journal::hold_voided(&state.fund, &allotment, &hold_id(id, 1)?, state.amount))
         }
         Stage::Obligated { .. } => Ok(journal::obligation_ended(&state.fund, &allotment, state.amount)),
-        Stage::Due(Owed { payable: amount, creditor, .. }) => Ok(journal::accrued_obligation_ended(
+        Stage::Due(owed) => Ok(journal::accrued_obligation_ended(
             &state.fund,
             &allotment,
-            &payable(id, creditor),
-            *amount,
+            &payable(id, &owed.creditor),
+            owed.payable,
             Year::Open,
         )),
         Stage::Released(_) | Stage::Paid(_) | Stage::Ended(_) => Err(wrong_stage(state)),
@@ -333,7 +333,7 @@ pub(crate) fn release(context: Context<'_>, body: &Release) -> Result<Effects, H
     if *signer == state.preparer || owed.approvals.iter().any(|one| one.approver == *signer) {
         return Err(Refusal::with(Code::SamePerson, "the payer prepared or approved this").into());
     }
-    let hold = hold_id(id, state.holds + 1)?;
+    let hold = hold_id(id, owed.releases + 2)?;
     let via = Via::Bank(body.bank.clone());
     let lines = journal::released(&state.fund, &payable(id, &owed.creditor), &via, &hold, owed.payable);
     let overdrawn = BalanceKey {

@@ -39,7 +39,7 @@ pub enum Key {
     /// An agency's reference.
     AgencyRef(AgencyRef),
     /// What a case can be owed once: a benefit's occurrence.
-    Obligation(CaseRef, BenefitId, u64),
+    Obligation(CaseRef, BenefitId, u32),
     /// A disbursement.
     Disbursement(DisbursementId),
     /// A report of a fact.
@@ -117,7 +117,8 @@ impl FromStr for Key {
             ("case", [case]) => part(case).map(Key::Case),
             ("agency-ref", [reference]) => part(reference).map(Key::AgencyRef),
             ("obligation", [case, benefit, occurrence]) => {
-                Ok(Key::Obligation(part(case)?, part(benefit)?, number(occurrence)?))
+                let occurrence = u32::try_from(number(occurrence)?).map_err(|_| NotAKey)?;
+                Ok(Key::Obligation(part(case)?, part(benefit)?, occurrence))
             }
             ("disbursement", [id]) => part(id).map(Key::Disbursement),
             ("report", [digest]) => part(digest).map(Key::Report),

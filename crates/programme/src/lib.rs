@@ -14,6 +14,7 @@ mod disbursements;
 pub mod entity;
 mod governance;
 mod key;
+mod lapses;
 pub mod publication;
 mod refusal;
 pub mod reopening;

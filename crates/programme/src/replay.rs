@@ -15,8 +15,9 @@ use signing::keys::{KeyId, PublicKey};
 
 use crate::RULES_VERSION;
 use crate::decide::{At, Decision, apply_owned, begin_group, decide};
-use crate::entity::{CharterState, Entity, PolicyState};
+use crate::entity::{CharterState, DisbursementState, Entity, PolicyState};
 use crate::key::Key;
+use crate::lapses::Lapses;
 use crate::publication::{Padding, padding};
 use crate::refusal::{Code, Refusal};
 use crate::reopening::Rekeying;
@@ -171,7 +172,7 @@ pub struct Replay {
     /// The act with which the present group has to begin, until it is there.
     rekeying: Option<Rekeying>,
     expected: Option<JournalEntry>,
-    lapses: BTreeSet<(Timestamp, DisbursementId)>,
+    lapses: Lapses,
     expiring: BTreeSet<(Timestamp, Key)>,
 }
 
@@ -187,7 +188,7 @@ impl Replay {
             padding: None,
             rekeying: None,
             expected: None,
-            lapses: BTreeSet::new(),
+            lapses: Lapses::default(),
             expiring: BTreeSet::new(),
         }
     }
@@ -198,8 +199,8 @@ impl Replay {
         let mut replay = Replay { position, time: Some(time), ..Replay::new(ledger) };
         for (key, entity) in state.entities() {
             match (key, entity) {
-                (Key::Disbursement(id), Entity::Disbursement(known)) if known.stage.can_lapse() => {
-                    replay.lapses.insert((known.expires, id.clone()));
+                (Key::Disbursement(id), Entity::Disbursement(known)) => {
+                    replay.lapses.follow(id, None, known);
                 }
                 (Key::Instruction(..), Entity::Instruction(known)) => {
                     replay.expiring.insert((known.not_after, key.clone()));
@@ -239,7 +240,7 @@ impl Replay {
     }
 
     /// Ends the log: nothing may be owing.
-    pub fn finish(self) -> Result<State, Refuted> {
+    pub fn finish(mut self) -> Result<State, Refuted> {
         let position = self.position;
         let refuted = |reason| Refuted { position, reason };
         if position == 0 {
@@ -347,12 +348,7 @@ impl Replay {
         for (key, entity) in decision.changes() {
             match (key, entity) {
                 (Key::Disbursement(id), Some(Entity::Disbursement(state))) => {
-                    let due = (state.expires, id.clone());
-                    if state.stage.can_lapse() {
-                        self.lapses.insert(due);
-                    } else {
-                        self.lapses.remove(&due);
-                    }
+                    self.lapses.follow(id, self.state.get::<DisbursementState>(key), state);
                 }
                 (Key::Instruction(..), Some(Entity::Instruction(known))) => {
                     // An id that is used again after its time gets a later one; the earlier place is then void.
@@ -405,10 +401,9 @@ impl Replay {
     }
 
     /// At the end of a group nothing may have run out longer ago than policy's grace.
-    fn check_lapses(&self) -> Result<(), Reason> {
-        let (Some((expired, disbursement)), Some(now)) = (self.lapses.first(), self.time) else {
-            return Ok(());
-        };
+    fn check_lapses(&mut self) -> Result<(), Reason> {
+        let Some(now) = self.time else { return Ok(()) };
+        let Some((expired, disbursement)) = self.lapses.first(now, &self.state) else { return Ok(()) };
         let grace_s = self
             .state
             .get::<PolicyState>(&Key::Policy)

@@ -55,13 +55,13 @@ pub enum Creditor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owed {
     /// The approvals on which it rests.
-    pub approvals: Vec<Gathered>,
+    pub approvals: Box<[Gathered]>,
     /// How much.
     pub payable: Money,
     /// To whom.
     pub creditor: Creditor,
-    /// Whether it was released before and came back, or its release was undone; then it lapses no more.
-    pub came_back: bool,
+    /// How often it was released so far. What came back, or whose release was undone, lapses no more.
+    pub releases: u32,
 }
 
 /// A payment on its way.
@@ -77,27 +77,26 @@ pub struct Sent {
     pub payer: PrincipalId,
 }
 
-/// How far a disbursement has come.
+/// How far a disbursement has come. A request is the first number of its holds, each release the next one. Small, since a
+/// state has millions of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Asked for; the ceiling is held on the fund.
     Requested {
-        /// The hold on the fund.
-        hold: HoldId,
         /// What was gathered so far.
-        approvals: Vec<Gathered>,
+        approvals: Box<[Gathered]>,
     },
     /// Approved in kind: obligated until delivered.
     Obligated {
         /// The approvals on which it rests.
-        approvals: Vec<Gathered>,
+        approvals: Box<[Gathered]>,
     },
     /// Owed and not sent.
-    Due(Owed),
+    Due(Box<Owed>),
     /// Sent and not booked by the bank.
-    Released(Sent),
+    Released(Box<Sent>),
     /// Booked by the bank.
-    Paid(Sent),
+    Paid(Box<Sent>),
     /// Ended without payment.
     Ended(Ending),
 }
@@ -108,14 +107,14 @@ pub enum Event {
     /// The last approval of a cash benefit.
     ApprovedDue {
         /// All that count.
-        approvals: Vec<Gathered>,
+        approvals: Box<[Gathered]>,
         /// What is owed.
         payable: Money,
     },
     /// The last approval of a benefit in kind.
     ApprovedInKind {
         /// All that count.
-        approvals: Vec<Gathered>,
+        approvals: Box<[Gathered]>,
     },
     /// An approver's rejection.
     Rejected,
@@ -147,6 +146,17 @@ pub enum Event {
     Returned,
 }
 
+impl Owed {
+    /// The same, released once more.
+    fn released(self) -> Owed {
+        Owed { releases: self.releases + 1, ..self }
+    }
+}
+
+fn due(approvals: Box<[Gathered]>, payable: Money, creditor: Creditor) -> Stage {
+    Stage::Due(Box::new(Owed { approvals, payable, creditor, releases: 0 }))
+}
+
 impl Stage {
     /// The stage's name for people and queries.
     pub fn name(&self) -> &'static str {
@@ -166,7 +176,7 @@ impl Stage {
     pub fn can_lapse(&self) -> bool {
         match self {
             Stage::Requested { .. } | Stage::Obligated { .. } => true,
-            Stage::Due(owed) => !owed.came_back,
+            Stage::Due(owed) => owed.releases == 0,
             Stage::Released(_) | Stage::Paid(_) | Stage::Ended(_) => false,
         }
     }
@@ -174,7 +184,7 @@ impl Stage {
     /// The approvals on which it rests.
     pub fn approvals(&self) -> &[Gathered] {
         match self {
-            Stage::Requested { approvals, .. } | Stage::Obligated { approvals } => approvals,
+            Stage::Requested { approvals } | Stage::Obligated { approvals } => approvals,
             Stage::Due(owed) => &owed.approvals,
             Stage::Released(sent) | Stage::Paid(sent) => &sent.owed.approvals,
             Stage::Ended(_) => &[],
@@ -185,7 +195,7 @@ impl Stage {
     pub fn on(self, event: Event) -> Result<Stage, Refusal> {
         match (self, event) {
             (Stage::Requested { .. }, Event::ApprovedDue { approvals, payable }) => {
-                Ok(Stage::Due(Owed { approvals, payable, creditor: Creditor::Payee, came_back: false }))
+                Ok(due(approvals, payable, Creditor::Payee))
             }
             (Stage::Requested { .. }, Event::ApprovedInKind { approvals }) => {
                 Ok(Stage::Obligated { approvals })
@@ -196,15 +206,15 @@ impl Stage {
             }
             (stage, Event::Lapsed) if stage.can_lapse() => Ok(Stage::Ended(Ending::Lapsed)),
             (Stage::Obligated { approvals }, Event::Delivered { payable, vendor }) => {
-                let creditor = Creditor::Vendor(vendor);
-                Ok(Stage::Due(Owed { approvals, payable, creditor, came_back: false }))
+                Ok(due(approvals, payable, Creditor::Vendor(vendor)))
             }
             (Stage::Due(owed), Event::Released { bank, hold, payer }) => {
-                Ok(Stage::Released(Sent { owed, bank, hold, payer }))
+                let owed = owed.released();
+                Ok(Stage::Released(Box::new(Sent { owed, bank, hold, payer })))
             }
             (Stage::Released(sent), Event::Confirmed) => Ok(Stage::Paid(sent)),
             (Stage::Released(sent), Event::BankRejected) | (Stage::Paid(sent), Event::Returned) => {
-                Ok(Stage::Due(Owed { came_back: true, ..sent.owed }))
+                Ok(Stage::Due(Box::new(sent.owed)))
             }
             (stage, _) => {
                 Err(Refusal::with(Code::WrongStage, format!("the disbursement is {}", stage.name())))
@@ -221,8 +231,8 @@ impl Stage {
             _ => None,
         });
         match (self, placed) {
-            (Stage::Due(owed), _) => Stage::Due(Owed { came_back: true, ..owed }),
-            (Stage::Released(sent), Some(hold)) => Stage::Released(Sent { hold, ..sent }),
+            (Stage::Due(owed), _) => Stage::Due(Box::new(owed.released())),
+            (Stage::Released(sent), Some(hold)) => Stage::Released(Box::new(Sent { hold, ..*sent })),
             (stage, _) => stage,
         }
     }
@@ -234,18 +244,21 @@ mod tests {
 
     fn stages() -> Vec<Stage> {
         let usd = |text: &str| Money::parse(text, "USD".parse().unwrap()).unwrap();
+        let approvals = Box::default;
         let owed =
-            Owed { approvals: vec![], payable: usd("10.00"), creditor: Creditor::Payee, came_back: false };
-        let back = Owed { came_back: true, ..owed.clone() };
+            Owed { approvals: approvals(), payable: usd("10.00"), creditor: Creditor::Payee, releases: 0 };
+        let back = owed.clone().released();
         let sent = Sent {
-            owed: owed.clone(),
+            owed: back.clone(),
             bank: "b".parse().unwrap(),
             hold: "h".parse().unwrap(),
             payer: "p".parse().unwrap(),
         };
+        let [owed, back] = [owed, back].map(Box::new);
+        let sent = Box::new(sent);
         vec![
-            Stage::Requested { hold: "h".parse().unwrap(), approvals: vec![] },
-            Stage::Obligated { approvals: vec![] },
+            Stage::Requested { approvals: approvals() },
+            Stage::Obligated { approvals: approvals() },
             Stage::Due(owed),
             Stage::Due(back),
             Stage::Released(sent.clone()),
@@ -259,8 +272,8 @@ mod tests {
     fn events() -> Vec<(&'static str, Event)> {
         let usd = |text: &str| Money::parse(text, "USD".parse().unwrap()).unwrap();
         vec![
-            ("approved-due", Event::ApprovedDue { approvals: vec![], payable: usd("10.00") }),
-            ("approved-in-kind", Event::ApprovedInKind { approvals: vec![] }),
+            ("approved-due", Event::ApprovedDue { approvals: Box::default(), payable: usd("10.00") }),
+            ("approved-in-kind", Event::ApprovedInKind { approvals: Box::default() }),
             ("rejected", Event::Rejected),
             ("cancelled", Event::Cancelled),
             ("lapsed", Event::Lapsed),

@@ -1,6 +1,8 @@
 //! The state: a map of entities by key, whole or in part.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 
 use ledger::books::{Balance, BalanceKey};
 use ledger::money::Money;
@@ -11,11 +13,53 @@ use crate::key::Key;
 use crate::refusal::{Code, Refusal};
 
 /// The entities by key. A complete state knows every entity there is; a partial one knows which it was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Each key in a box, so that the table, of which up to half is empty, is small.
-    entities: HashMap<Box<Key>, Option<Entity>>,
+    entities: HashSet<Known>,
     complete: bool,
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &State) -> bool {
+        let as_there = |one: &Known| other.known(one.key()) == Some(one.entity());
+        self.complete == other.complete && self.len() == other.len() && self.entities.iter().all(as_there)
+    }
+}
+
+impl Eq for State {}
+
+/// What is known of a key; equal to another of the same key. In one box, so that the table, of which up to half is empty, is small.
+#[derive(Debug, Clone)]
+struct Known(Box<(Key, Option<Entity>)>);
+
+impl Known {
+    fn key(&self) -> &Key {
+        &self.0.0
+    }
+
+    fn entity(&self) -> Option<&Entity> {
+        self.0.1.as_ref()
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Known) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Known {}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl Borrow<Key> for Known {
+    fn borrow(&self) -> &Key {
+        self.key()
+    }
 }
 
 /// What a state said of the keys that a decision changed, to take it back.
@@ -36,7 +80,7 @@ pub enum Lookup<'a> {
 impl State {
     /// The complete state of an empty log.
     pub fn complete() -> State {
-        State { entities: HashMap::new(), complete: true }
+        State { entities: HashSet::new(), complete: true }
     }
 
     /// A state that knows nothing yet.
@@ -46,7 +90,7 @@ impl State {
 
     /// What it says of a key.
     pub fn lookup(&self, key: &Key) -> Lookup<'_> {
-        match self.entities.get(key) {
+        match self.known(key) {
             Some(Some(entity)) => Lookup::Present(entity),
             Some(None) => Lookup::Absent,
             None if self.complete => Lookup::Absent,
@@ -54,9 +98,14 @@ impl State {
         }
     }
 
+    /// The entity or that there is none, where it knows.
+    fn known(&self, key: &Key) -> Option<Option<&Entity>> {
+        self.entities.get(key).map(Known::entity)
+    }
+
     /// Tells a partial state of an entity, or that there is none.
     pub fn load(&mut self, key: Key, entity: Option<Entity>) {
-        self.entities.insert(Box::new(key), entity);
+        self.entities.replace(Known(Box::new((key, entity))));
     }
 
     /// Sets or ends an entity.
@@ -82,7 +131,8 @@ impl State {
 
     /// What it says now of the keys that a decision changes.
     pub fn before(&self, decision: &Decision) -> Before {
-        let said = |(key, _): &(Key, Option<Entity>)| (key.clone(), self.entities.get(key).cloned());
+        let said =
+            |(key, _): &(Key, Option<Entity>)| (key.clone(), self.known(key).map(Option::<&Entity>::cloned));
         Before(decision.changes().iter().map(said).collect())
     }
 
@@ -90,15 +140,17 @@ impl State {
     pub fn take_back(&mut self, before: Before) {
         for (key, said) in before.0 {
             match said {
-                Some(entity) => self.entities.insert(Box::new(key), entity),
-                None => self.entities.remove(&key),
-            };
+                Some(entity) => self.load(key, entity),
+                None => {
+                    self.entities.remove(&key);
+                }
+            }
         }
     }
 
     /// Every entity that there is, in no particular order.
     pub fn entities(&self) -> impl Iterator<Item = (&Key, &Entity)> {
-        self.entities.iter().filter_map(|(key, entity)| Some((&**key, entity.as_ref()?)))
+        self.entities.iter().filter_map(|one| Some((one.key(), one.entity()?)))
     }
 
     /// The entity of a key, where this state holds one.

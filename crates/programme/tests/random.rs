@@ -12,10 +12,10 @@ use crate::world::World;
 use crate::world::script::code_of;
 use crate::world::steps::steps;
 
-type Owed<'a> = (&'a str, &'a str, u64);
+type Owed<'a> = (&'a str, &'a str, u32);
 
 fn owed(state: &DisbursementState) -> Owed<'_> {
-    (state.case.as_str(), state.benefit.as_str(), state.occurrence)
+    (state.opening.case.as_str(), state.benefit.as_str(), state.occurrence)
 }
 
 /// What a case is owed once is open or paid by one disbursement at most, and that is the one that the obligation names.

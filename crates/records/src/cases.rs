@@ -48,6 +48,15 @@ pub enum BenefitKind {
     },
 }
 
+impl BenefitKind {
+    /// The amount or the ceiling.
+    pub fn money(&self) -> Money {
+        match self {
+            BenefitKind::Cash { amount: money } | BenefitKind::InKind { ceiling: money } => *money,
+        }
+    }
+}
+
 /// Which version of which offer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -101,16 +101,18 @@ pub(crate) fn parameters(
         Box::new(is_new_day.then(|| recorded_at.unix())),
         // Cases.
         Box::new(column(cases.keys(), |case| case.to_string())),
-        Box::new(column(cases.values(), |case| case.agency.to_string())),
-        Box::new(column(cases.values(), |case| case.agency_ref.to_string())),
-        Box::new(column(cases.values(), |case| case.entered.to_string())),
-        Box::new(column(cases.values(), |case| case.offer.offer.to_string())),
-        Box::new(column(cases.values(), |case| i64::try_from(case.offer.version.0).unwrap_or(i64::MAX))),
+        Box::new(column(cases.values(), |case| case.opening.agency.to_string())),
+        Box::new(column(cases.values(), |case| case.opening.agency_ref.to_string())),
+        Box::new(column(cases.values(), |case| case.opening.entered.to_string())),
+        Box::new(column(cases.values(), |case| case.opening.offer.offer.to_string())),
+        Box::new(column(cases.values(), |case| {
+            i64::try_from(case.opening.offer.version.0).unwrap_or(i64::MAX)
+        })),
         Box::new(column(cases.values(), |case| screening(case.screening))),
         // Disbursements.
         Box::new(column(disbursements.keys(), |id| id.to_string())),
-        Box::new(column(states(), |state| state.agency.to_string())),
-        Box::new(column(states(), |state| state.agency_ref.to_string())),
+        Box::new(column(states(), |state| state.opening.agency.to_string())),
+        Box::new(column(states(), |state| state.opening.agency_ref.to_string())),
         Box::new(column(states(), |state| state.fund.to_string())),
         Box::new(column(states(), |state| state.benefit.to_string())),
         Box::new(column(states(), |state| state.stage.name())),
@@ -121,8 +123,8 @@ pub(crate) fn parameters(
         Box::new(packed_states),
         Box::new(!changes.disbursements),
         // Statement lines.
-        Box::new(column(lines(), |line| line.state.agency.to_string())),
-        Box::new(column(lines(), |line| line.state.agency_ref.to_string())),
+        Box::new(column(lines(), |line| line.state.opening.agency.to_string())),
+        Box::new(column(lines(), |line| line.state.opening.agency_ref.to_string())),
         Box::new(column(lines(), |line| line.position)),
         Box::new(column(lines(), |line| line.disbursement.to_string())),
         Box::new(column(lines(), |line| line.state.stage.name())),

@@ -338,8 +338,8 @@ impl World {
     }
 
     fn assert_limits(&self, key: &BalanceKey, balance: &Balance) {
-        let open = self.books.open_holds().filter(|(_, hold)| hold.key == *key);
-        let held: i64 = open.map(|(_, hold)| hold.money.minor()).sum();
+        let open = self.books.open_holds().filter(|(_, hold)| hold.key() == key);
+        let held: i64 = open.map(|(_, hold)| hold.money().minor()).sum();
         assert_eq!(balance.held.minor(), held, "what is held of {key:?} is not its open holds");
         if key.account.limit() == Limit::NotBelowHeld {
             assert!(balance.amount.minor() >= held, "{key:?} is below what is held of it");
