@@ -22,6 +22,12 @@ witness() {
   kill $WITNESS && wait $WITNESS
 }
 refused() { if target/debug/safeconduct "$@"; then exit 1; fi; }
+# A custodian has got another key since the founding, and stands behind the reopening with it.
+as kira-2 key new --principal kira
+as kira-2 key possession --ledger $LEDGER --out $W/kira-2.json
+as karl propose enrol --possession $W/kira-2.json --roles custodian
+as kira concur --all-listed
+as kira-2 join --url $URL --ledger $LEDGER
 EARLY=$(ls -t $W/anna/receipts/* | head -1)
 as ada witness key --name witness.example/ada --replay
 stop && cp -a $W/service $W/behind && serve --data $W/service
@@ -42,7 +48,7 @@ stop && mv $W/service/register.json $W/register.json
 B=$W/behind
 refused restore --data $B --ledger $LEDGER --register $W/register.json >$W/restored.txt
 as karl reopening propose --restored $B/restored.ndjson --origin ledger.example/2 --out $W/proposal.json
-as kira reopening concur $W/proposal.json --restored $B/restored.ndjson --checkpoint $W/newest --out $W/concurrence.json
+as kira-2 reopening concur $W/proposal.json --restored $B/restored.ndjson --checkpoint $W/newest --out $W/concurrence.json
 R="--data $B --register $W/register.json $W/proposal.json $W/concurrence.json"
 # Without the ledger's keys it makes none.
 mv $B/keys $W/keys && refused reopen $R 2>$W/keyless.txt
@@ -52,6 +58,8 @@ target/debug/safeconduct reopen $R
 echo 'it was cut short' >$B/not-served.txt
 target/debug/safeconduct reopen $R
 serve --data $B --register $W/register.json
+python3 -c 'import json, sys; print(json.dumps(json.load(open(sys.argv[1]))[2:]))' $B/reopened-at-*.json >$W/bare.json
+refused --home $W/ada reopening accept $W/bare.json 2>$W/bare.txt
 for who in ada anna; do as $who reopening accept $B/reopened-at-*.json; done
 witness
 as ada join --url $URL --ledger $LEDGER
@@ -73,6 +81,7 @@ fn whoever_was_ahead_goes_on_under_the_new_origin() {
     let text = |name: &str| fs::read_to_string(w.join(name)).unwrap();
     assert_eq!(text("witness.log"), "", "an alarm without a reason");
     assert!(text("keyless.txt").contains("copy the ledger's keys"), "{}", text("keyless.txt"));
+    assert!(text("bare.txt").contains("by 1 of the custodians"), "{}", text("bare.txt"));
     assert!(said.contains("mode 600"), "{said}");
     assert_eq!(said.matches("The receipt holds").count(), 3, "{said}\n{errors}");
     assert_eq!(said.matches("and is LOST").count(), 1, "{said}");

@@ -76,7 +76,7 @@ fn the_page_works_as_written() {
     assert_eq!(said.matches("The checkpoint is cosigned by witness.example/ada at").count(), 3, "{said}");
     assert!(text("boris.txt").contains("fewer COSIGNATURES than the policy demands"), "{said}");
     assert!(
-        errors.contains("1 of the custodians' keys") && errors.contains("the receipt of the proposal first"),
+        errors.contains("by 1 of the custodians") && errors.contains("is of a proposal of a policy"),
         "{errors}"
     );
     assert!(text("service.log").contains("a witness did not cosign"));

@@ -143,6 +143,10 @@ pub fn audit(bundle: impl BufRead, ledger: Digest, against: Against<'_>) -> Resu
 
 /// Verifies what was exported of a log that was restored: nobody has signed its end, so its own checkpoint is not looked
 /// at. Its end is the report's `head`.
-pub fn verify_restored(bundle: impl BufRead, ledger: Digest, kept: &[String]) -> Result<Report, CouldNotRun> {
-    Ok(audit::run(bundle, ledger, Against { kept, ..Against::default() }, false)?.report)
+pub fn verify_restored(
+    bundle: impl BufRead,
+    ledger: Digest,
+    against: Against<'_>,
+) -> Result<Report, CouldNotRun> {
+    Ok(audit::run(bundle, ledger, against, false)?.report)
 }

@@ -8,6 +8,7 @@
 //! | [`keeping`] | the rules by which a checkpoint follows the one that was kept |
 //! | [`client`](Client) | build, sign, submit, and the receipts for what was accepted |
 //! | [`receipt`] | the proof, verifiable offline, that the log holds a record |
+//! | `custodians` | whose signatures count for an act of the custodians |
 //! | [`reopening`] | a log that goes on under a new origin after a loss: verified, and followed |
 //! | [`witnessing`] | how many witnesses must have cosigned a checkpoint, and receipts under one |
 //! | [`export`] | what is public of the log, as static files |
@@ -24,6 +25,7 @@
 mod batch;
 mod client;
 pub mod connection;
+mod custodians;
 pub mod describe;
 pub mod draw;
 mod error;

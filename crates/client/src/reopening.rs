@@ -1,8 +1,8 @@
 //! A log that goes on under a new origin because a part of it was lost, or with new keys of the ledger's: what this machine must
 //! see before it follows.
 //!
-//! The file is what `safeconduct reopen` writes: receipts of the custodians' proposal and concurrences. It is verified
-//! with the founding record alone, so custodians who signed with a key that was enrolled later do not count here. The
+//! The file is what `safeconduct reopen` writes: receipts of the acts that enrolled custodians since the founding, and of
+//! the custodians' proposal and concurrences. It is verified with the founding record alone. The
 //! head that this machine kept must begin the new log, or be no newer than the one that the custodians cite.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use ledger::id::PrincipalId;
 use records::governance::{Act, Founding, LedgersKeys, Proposal};
 use records::scalar::Integer;
-use records::{Basis, Body, Header, Payload, Record};
+use records::{Basis, Body, Header, Record};
 use serde::{Deserialize, Serialize};
 use signing::digest::Digest;
 use signing::dsse::Envelope;
@@ -18,6 +18,7 @@ use translog::checkpoint::Checkpoint;
 use translog::proof::verify_consistency;
 
 use crate::client::Client;
+use crate::custodians::{Custodians, instruction};
 use crate::error::Error;
 use crate::home::{CHECKPOINT, EVIDENCE, FOUNDING, Home, LEDGER, RECEIPTS};
 use crate::membership::{Earlier, Ledger};
@@ -65,10 +66,18 @@ impl Reopening {
     /// Verifies a reopening of this ledger.
     pub fn verify(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Reopening, Error> {
         let wrong = |reason: &str| Error::Reopening(reason.to_owned());
-        let first = receipts.first().ok_or_else(|| wrong("the file is empty"))?;
-        let proposal = Record::parse(first.envelope.clone()).map_err(|error| wrong(&error.to_string()))?;
-        let Some((_, Act::Reopen { checkpoint, continued, keys, origin })) = proposed(&proposal) else {
-            return Err(wrong("it does not begin with a proposal to reopen the log"));
+        let parse = |receipt: &Receipt| {
+            Record::parse(receipt.envelope.clone()).map_err(|error| wrong(&error.to_string()))
+        };
+        let records = receipts.iter().map(parse).collect::<Result<Vec<Record>, Error>>()?;
+        let begins = |record: &Record| matches!(proposed(record), Some((_, Act::Reopen { .. })));
+        let enrolments = records.iter().take_while(|record| !begins(record)).count();
+        let (first, proposal) = receipts
+            .get(enrolments)
+            .zip(records.get(enrolments))
+            .ok_or_else(|| wrong("it holds no proposal to reopen the log"))?;
+        let Some((_, Act::Reopen { checkpoint, continued, keys, origin })) = proposed(proposal) else {
+            return Err(wrong("it holds no proposal to reopen the log"));
         };
         if ledger.origin == *origin || ledger.earlier.iter().any(|earlier| earlier.origin == *origin) {
             return Err(wrong("this home knows the origin already"));
@@ -79,44 +88,29 @@ impl Reopening {
             })?;
         // What follows is signed by the new key, which only the custodians' signatures make the ledger's.
         let key = keys.as_ref().map_or(&ledger.checkpoint_key, |keys| &keys.checkpoint_key);
-        let mut custodians = BTreeSet::new();
-        let mut head = None;
-        for (receipt, position) in receipts.iter().zip(continued.size.0.saturating_add(1)..) {
-            let proven = receipt.verify(origin.as_str(), key).map_err(|error| wrong(&error.to_string()))?;
+        let head = first.verify(origin.as_str(), key).map_err(|error| wrong(&error.to_string()))?.checkpoint;
+        for receipt in receipts {
             if receipt.checkpoint != first.checkpoint {
                 return Err(wrong(
                     "its records are not under one checkpoint; ask for the file that `reopen` wrote",
                 ));
             }
-            if receipt.position.0 != position {
-                return Err(wrong("its records do not stand where a reopening stands"));
-            }
-            let (header, body) = match proven.record.payload() {
-                Payload::Instruction(header, body) => (header, body),
-                _ => return Err(wrong("a record in it is no instruction")),
-            };
-            let is_for_it = match &**body {
-                Body::Proposal(_) => proven.record.digest() == proposal.digest(),
-                Body::Concurrence(concurrence) => concurrence.proposal == proposal.digest(),
-                _ => false,
-            };
-            if header.ledger != ledger.ledger || !is_for_it {
-                return Err(wrong("a record in it is about something else"));
-            }
-            if has_signed(founding, header, &receipt.envelope) {
-                custodians.insert(header.signer.clone());
-            }
-            head = Some(proven.checkpoint);
+            receipt.is_in(head.size, head.root).map_err(|error| wrong(&error.to_string()))?;
         }
-        let quorum = founding.body.quorum.0;
-        if (custodians.len() as u64) < quorum {
-            return Err(wrong(&format!(
-                "{} custodians signed it with the keys of the founding record, and it takes {quorum}; have an auditor \
-                 verify a bundle of the new log",
-                custodians.len()
-            )));
+        let (enrolled, reopened) = receipts.split_at(enrolments);
+        if enrolled.iter().any(|receipt| receipt.position >= continued.size) {
+            return Err(wrong("an enrolment in it is not of the log that was left"));
         }
-        let head = head.ok_or_else(|| wrong("the file is empty"))?;
+        let known = Custodians::of_founding(founding, ledger.ledger);
+        let known = known.and_enrolled(&records[..enrolments]).map_err(|reason| wrong(&reason))?;
+        let positions = continued.size.0.saturating_add(1)..;
+        if reopened.iter().zip(positions).any(|(receipt, position)| receipt.position.0 != position) {
+            return Err(wrong("its records do not stand where a reopening stands"));
+        }
+        let custodians = known.behind(&records[enrolments..]).map_err(|reason| {
+            wrong(&format!("{reason}; an audit of a bundle of the new log tells whether it holds"))
+        })?;
+        let custodians = custodians.into_keys().collect();
         let (keys, note) = (keys.as_deref().cloned(), first.checkpoint.clone());
         Ok(Reopening { cited, continued: *continued, head, keys, custodians, note })
     }
@@ -141,19 +135,10 @@ impl Reopening {
 
 /// What a proposal proposes.
 pub fn proposed(record: &Record) -> Option<(&Header, &Act)> {
-    match record.payload() {
-        Payload::Instruction(header, body) => match &**body {
-            Body::Proposal(Proposal { act }) => Some((header, act)),
-            _ => None,
-        },
+    match instruction(record)? {
+        (header, Body::Proposal(Proposal { act })) => Some((header, act)),
         _ => None,
     }
-}
-
-/// Whether a custodian of the founding record signed this, with the key that it names for him.
-pub(crate) fn has_signed(founding: &Founding, header: &Header, envelope: &Envelope) -> bool {
-    let signer = founding.body.custodians.iter().find(|custodian| custodian.principal == header.signer);
-    signer.is_some_and(|signer| signer.key.id() == header.key && envelope.verify(&signer.key).is_ok())
 }
 
 /// The founding record that a home keeps.

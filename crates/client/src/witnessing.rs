@@ -2,24 +2,23 @@
 //!
 //! What is demanded is what the founding record's policy says, or a later policy of which this home has the custodians' acts
 //! (`safeconduct witnesses accept`). These are receipts, verified with the founding record alone, as a reopening is: who
-//! signed with a key that was enrolled later does not count, and that an act was vetoed, or waits for its delay, only
-//! a replay tells.
+//! signed with a key that was enrolled later counts where receipts of its enrolment come first. That an act was vetoed, or
+//! waits for its delay, only a replay tells.
 
-use std::collections::BTreeSet;
-
+use records::Record;
 use records::governance::{Act, Founding};
 use records::witnessing::Witnessing;
-use records::{Body, Payload};
 use translog::checkpoint::Checkpoint;
 use translog::proof::verify_consistency;
 
 use crate::client::Client;
+use crate::custodians::Custodians;
 use crate::error::Error;
 use crate::home::{Home, RECEIPTS, WITNESSING, json};
 use crate::membership::Ledger;
 use crate::reads::Proof;
 use crate::receipt::{Receipt, ReceiptError};
-use crate::reopening::{founding, has_signed, proposed};
+use crate::reopening::{founding, proposed};
 
 /// What is demanded of a checkpoint, and since which position of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,52 +60,30 @@ impl Demanded {
         }
     }
 
-    /// What a later policy demands: receipts of the proposal and the concurrences of a quorum, in the order of the log. It
-    /// stands where the last of them stands that the quorum needed.
+    /// What a later policy demands: receipts of the proposal and the concurrences of a quorum, in the order of the log, and before
+    /// them those of acts that enrolled custodians. It stands where the last of them stands that the quorum needed.
     pub fn of_act(receipts: &[Receipt], ledger: &Ledger, founding: &Founding) -> Result<Demanded, Error> {
         let wrong = |reason: &str| Error::Witnesses(reason.to_owned());
-        let (mut custodians, quorum) = (BTreeSet::new(), founding.body.quorum.0);
-        let (mut proposal, mut position, mut demanded) = (None, 0, None);
+        let mut records = Vec::with_capacity(receipts.len());
         for receipt in receipts {
             if ledger.has_lost(receipt) {
                 return Err(wrong("a record in it is lost, since the log was reopened before it"));
             }
-            let proven = ledger.verify(receipt).map_err(|error| wrong(&error.to_string()))?;
-            let Payload::Instruction(header, body) = proven.record.payload() else {
-                return Err(wrong("a record in it is no instruction"));
-            };
-            match (&**body, proposal) {
-                (Body::Proposal(_), None) => {
-                    let Some((_, Act::Policy { policy })) = proposed(&proven.record) else {
-                        return Err(wrong("the first receipt is not of a proposal of a policy"));
-                    };
-                    proposal = Some(proven.record.digest());
-                    demanded = Some(policy.witnessing.clone());
-                }
-                (Body::Concurrence(concurrence), Some(digest)) if concurrence.proposal == digest => {}
-                _ => {
-                    return Err(wrong(
-                        "give the receipt of the proposal first, then those of its concurrences",
-                    ));
-                }
-            }
-            if header.ledger != ledger.ledger {
-                return Err(wrong("a record in it is of another ledger"));
-            }
-            let has_quorum = custodians.len() as u64 >= quorum;
-            if !has_quorum && has_signed(founding, header, &receipt.envelope) {
-                custodians.insert(header.signer.clone());
-                position = position.max(receipt.position.0);
-            }
+            records.push(ledger.verify(receipt).map_err(|error| wrong(&error.to_string()))?.record);
         }
-        if (custodians.len() as u64) < quorum {
-            return Err(wrong(&format!(
-                "it is signed with {} of the custodians' keys that the founding record names, and takes {quorum}",
-                custodians.len()
-            )));
-        }
-        let witnessing = demanded.ok_or_else(|| wrong("there is no receipt"))?;
-        Demanded { witnessing, position }.checked(founding)
+        let of_policy = |record: &Record| matches!(proposed(record), Some((_, Act::Policy { .. })));
+        let enrolments = records.iter().take_while(|record| !of_policy(record)).count();
+        let (enrolled, acts) = records.split_at(enrolments);
+        let proposal = acts.first().ok_or_else(|| wrong("no receipt in it is of a proposal of a policy"))?;
+        let Some((_, Act::Policy { policy })) = proposed(proposal) else {
+            return Err(wrong("no receipt in it is of a proposal of a policy"));
+        };
+        let known = Custodians::of_founding(founding, ledger.ledger);
+        let known = known.and_enrolled(enrolled).map_err(|reason| wrong(&reason))?;
+        let by = known.behind(acts).map_err(|reason| wrong(&reason))?;
+        let positions = by.values().filter_map(|place| receipts.get(enrolments + place));
+        let position = positions.map(|receipt| receipt.position.0).max().unwrap_or_default();
+        Demanded { witnessing: policy.witnessing.clone(), position }.checked(founding)
     }
 
     /// What is demanded in a home.

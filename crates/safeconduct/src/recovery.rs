@@ -1,6 +1,7 @@
 //! Backup, restore and reopening: an operator's commands, with the service's keys or none. `docs/operating/backup.md`
 //! is their manual. What custodians and everybody else sign or accept of a reopening is in `commands::reopening`.
 
+mod enrolments;
 mod reopen;
 mod restore;
 
@@ -11,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use auditor::Against;
 use clap::Args;
 use programme::Key;
 use programme::entity::CharterState;
@@ -136,9 +138,9 @@ async fn export(databases: &Databases, ledger: Digest, path: &Path) -> Result<()
 }
 
 /// Replays an export, and compares it with these notes.
-pub fn audit(path: &Path, ledger: Digest, kept: &[String]) -> Result<auditor::Report> {
+pub fn audit(path: &Path, ledger: Digest, against: Against<'_>) -> Result<auditor::Report> {
     let file = File::open(path).map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
-    Ok(auditor::verify_restored(BufReader::with_capacity(1 << 20, file), ledger, kept)?)
+    Ok(auditor::verify_restored(BufReader::with_capacity(1 << 20, file), ledger, against)?)
 }
 
 async fn charter(databases: &Databases) -> Result<CharterState> {

@@ -1,6 +1,6 @@
 //! A log that was reopened under a new origin, and checkpoints that somebody kept of it.
 
-use auditor::{Head, Reopened, Standing, verify, verify_against, verify_restored};
+use auditor::{Against, Head, Reopened, Standing, verify, verify_against, verify_restored};
 use programme::{At, Code, Halt, decide};
 use records::governance::{Act, Concurrence, Proposal, Role, Veto};
 use records::scalar::Integer;
@@ -117,7 +117,7 @@ fn the_checkpoint_is_under_the_origin_that_the_log_ends_with() {
     // An end that nobody signed is verified as what was restored.
     let mut restored = ledger.bundle();
     restored.header.checkpoint.clear();
-    let report = verify_restored(&restored.bytes()[..], ledger.id, &[]).unwrap();
+    let report = verify_restored(&restored.bytes()[..], ledger.id, Against::default()).unwrap();
     assert!(report.is_verified(), "{report}");
     assert_eq!(report.checked.head.unwrap().size, ledger.size());
     assert!(!verify(&restored.bytes()[..], ledger.id).unwrap().is_verified());

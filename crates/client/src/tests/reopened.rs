@@ -1,17 +1,17 @@
 //! What a home holds to after its log was reopened: nothing that is lost, and nothing of an earlier origin as if it were of the
 //! present one.
 
-use records::governance::{Act, Policy};
+use records::governance::{Act, Concurrence, Policy, Proposal};
 use records::scalar::Integer;
 use records::witnessing::{Statement, Witness, Witnessing};
-use records::{Basis, Verified};
+use records::{Basis, Body, Verified};
 use signing::digest::Digest;
 use translog::checkpoint::Checkpoint;
 use translog::cosignature::cosign;
-use translog::proof::{inclusion, root};
+use translog::proof::root;
 
 use super::fake::*;
-use super::reopening::{NEW, act, acts, reopen, signed};
+use super::reopening::{NEW, act, acts, enrolment, receipt, reopen, signed};
 use crate::home::{CHECKPOINT, LEDGER, RECEIPTS};
 use crate::receipt::Receipt;
 use crate::witnessing::Demanded;
@@ -33,14 +33,7 @@ fn naming(witness: &str) -> Act {
 fn receipts(fake: &Fake, records: &[Verified]) -> Vec<Receipt> {
     fake.with(|log| {
         let positions: Vec<u64> = records.iter().map(|record| log.take(record.envelope())).collect();
-        let size = log.hashes.size();
-        let receipt = |(record, position): (&Verified, u64)| Receipt {
-            checkpoint: log.note(),
-            envelope: record.envelope().clone(),
-            hashes: inclusion(position, size, &log.hashes).unwrap(),
-            position: Integer(position),
-        };
-        records.iter().zip(positions).map(receipt).collect()
+        records.iter().zip(positions).map(|(record, position)| receipt(log, record, position)).collect()
     })
 }
 
@@ -184,4 +177,21 @@ fn a_cosigned_checkpoint_of_an_earlier_origin_is_none_of_the_present() {
     let (earlier, _) = ask(ORIGIN, left.size.0, left.root).unwrap();
     assert_eq!((earlier.origin.as_str(), earlier.size), (ORIGIN, left.size.0));
     assert_eq!(client.kept().unwrap(), present);
+}
+
+/// A custodian's key that was enrolled since the founding counts where receipts of its enrolment come first.
+#[test]
+fn witnesses_are_named_by_who_was_enrolled_since() {
+    let (fake, place) = (service(), Place::new());
+    let client = joined(&fake, &place);
+    let [enrols, concurs] = act(enrolment("boris", 5));
+    let names = signed(1, Body::Proposal(Proposal { act: naming(WITNESS) }));
+    let by_boris = signed(5, Body::Concurrence(Concurrence { proposal: names.digest() }));
+    let receipts = receipts(&fake, &[enrols, concurs, names, by_boris]);
+    refused(client.accept_witnesses(&receipts[2..]), "by 1 of the custodians");
+    refused(client.accept_witnesses(&receipts[1..]), "no enrolment");
+    refused(client.accept_witnesses(&receipts[..2]), "no receipt in it is of a proposal of a policy");
+    let accepted = client.accept_witnesses(&receipts).unwrap();
+    assert_eq!(accepted.position, receipts[3].position.0);
+    assert_eq!(demanded(&client), accepted);
 }

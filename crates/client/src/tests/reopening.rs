@@ -1,8 +1,9 @@
 //! A log that goes on under a new origin, and what a machine must see before it follows.
 
-use records::governance::{Act, Concurrence, Proposal};
+use records::governance::{Act, Concurrence, KeyPossession, Proposal, Role};
 use records::scalar::Integer;
 use records::{Basis, Body, Header, Payload, Record, Verified};
+use signing::canonical;
 use signing::dsse::Envelope;
 use translog::proof::{inclusion, root};
 
@@ -49,13 +50,16 @@ pub fn reopen(log: &mut Log, acts: &[Verified; 2]) -> Vec<Receipt> {
     let first = log.hashes.size();
     acts.iter().for_each(|act| log.hashes.append(act.leaf_hash()));
     log.origin = NEW.to_owned();
-    let receipt = |(act, position): (&Verified, u64)| Receipt {
+    acts.iter().zip(first..).map(|(act, position)| receipt(log, act, position)).collect()
+}
+
+pub fn receipt(log: &Log, record: &Verified, position: u64) -> Receipt {
+    Receipt {
         checkpoint: log.note(),
-        envelope: Envelope::clone(act.envelope()),
+        envelope: Envelope::clone(record.envelope()),
         hashes: inclusion(position, log.hashes.size(), &log.hashes).unwrap(),
         position: Integer(position),
-    };
-    acts.iter().zip(first..).map(receipt).collect()
+    }
 }
 
 fn refused(result: Result<crate::reopening::Followed, Error>) -> String {
@@ -173,4 +177,68 @@ fn what_is_public_is_exported_under_the_origin_that_it_has() {
     });
     let unknown = client.export(&good, false).unwrap_err().to_string();
     assert!(unknown.contains("ALARM") && unknown.contains("another origin"), "{unknown}");
+}
+
+/// The act by which a custodian's key is enrolled.
+pub fn enrolment(principal: &str, seed: u8) -> Act {
+    let possession = KeyPossession {
+        key: key(seed).public().clone(),
+        ledger: founding().digest(),
+        principal: principal.parse().unwrap(),
+    };
+    let payload = canonical::encode(&possession);
+    Act::Enrol {
+        expires: None,
+        possessions: vec![Envelope::sign(&key(seed), KeyPossession::PAYLOAD_TYPE, payload)],
+        principal: principal.parse().unwrap(),
+        roles: vec![Role::Custodian],
+        spares: None,
+    }
+}
+
+/// Boris signs with a key that a quorum enrolled since the founding, where the file shows that.
+#[test]
+fn who_was_enrolled_since_counts_where_that_is_shown() {
+    let [proposal, concurrence] = act(enrolment("boris", 5));
+    // What a home sees: the records before the reopening, and whether they stand in the log that was left.
+    let follow = |shown: &[&Verified], is_left: bool| {
+        let (fake, place) = (service(), Place::new());
+        let client = joined(&fake, &place);
+        let receipts = fake.with(|log| {
+            let first = log.hashes.size();
+            shown.iter().for_each(|record| log.hashes.append(record.leaf_hash()));
+            let left = if is_left { log.hashes.size() } else { first };
+            let continued = Basis { root: root(left, &log.hashes).unwrap(), size: Integer(left) };
+            let act =
+                Act::Reopen { checkpoint: log.note(), continued, keys: None, origin: NEW.parse().unwrap() };
+            let proposal = signed(1, Body::Proposal(Proposal { act }));
+            let by = Body::Concurrence(Concurrence { proposal: proposal.digest() });
+            let reopened = reopen(log, &[proposal, signed(5, by)]);
+            let shown = shown.iter().zip(first..).map(|(record, position)| receipt(log, record, position));
+            shown.chain(reopened).collect::<Vec<_>>()
+        });
+        client.follow_reopening(&receipts, &[])
+    };
+    let followed = follow(&[&proposal, &concurrence], true).unwrap();
+    assert_eq!(followed.reopening.custodians.len(), 2);
+    let said = refused(follow(&[], true));
+    assert!(said.contains("by 1 of the custodians"), "{said}");
+    // Without its quorum it enrols nobody, whoever signs it twice.
+    assert!(refused(follow(&[&proposal], true)).contains("by 1 of the custodians"));
+    let again = signed(1, Body::Concurrence(Concurrence { proposal: proposal.digest() }));
+    assert!(refused(follow(&[&proposal, &again], true)).contains("by 1 of the custodians"));
+    let by_itself = signed(5, Body::Concurrence(Concurrence { proposal: proposal.digest() }));
+    assert!(refused(follow(&[&proposal, &by_itself], true)).contains("by 1 of the custodians"));
+    assert!(refused(follow(&[&concurrence, &proposal], true)).contains("no enrolment"));
+    let [officer, by] = act(match enrolment("boris", 5) {
+        Act::Enrol { possessions, principal, .. } => {
+            Act::Enrol { expires: None, possessions, principal, roles: vec![Role::Preparer], spares: None }
+        }
+        other => other,
+    });
+    assert!(refused(follow(&[&officer, &by], true)).contains("enrols no custodian"));
+    assert!(refused(follow(&[&proposal, &concurrence], false)).contains("not of the log that was left"));
+    // Enrolled for anna, a key does not count for boris.
+    let [of_anna, by] = act(enrolment("anna", 5));
+    assert!(refused(follow(&[&of_anna, &by], true)).contains("by 1 of the custodians"));
 }

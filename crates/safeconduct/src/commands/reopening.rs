@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditor::{Head, KeptHead, Standing};
+use auditor::{Against, Head, KeptHead, Standing};
 use clap::{Args, Subcommand};
 use client::Client;
 use client::describe::act as act_words;
@@ -103,7 +103,7 @@ fn look(
     kept.extend(cosigned.filter(|note| !note.is_empty()));
     kept.extend(further.map(str::to_owned));
     let ledger = client.ledger();
-    let report = audit(&seen.restored, ledger.ledger, &kept)?;
+    let report = audit(&seen.restored, ledger.ledger, Against { kept: &kept, ..Against::default() })?;
     ui::note(report.to_string());
     let Some(Head { root, size }) = report.checked.head.filter(|_| report.is_verified()) else {
         return Err(Error::new("the audit refutes the restored log; sign nothing"));

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use auditor::Against;
 use clap::Args;
 use client::receipt::Receipt;
 use client::reopening::proposed;
@@ -16,6 +17,7 @@ use records::scalar::Integer;
 use signing::dsse::Envelope;
 use store::{hashes, log};
 
+use super::enrolments::Enrolments;
 use super::{MARKER, RESTORED, audit, beside_database, charter, export, register_path, unmark, write};
 use crate::error::{Error, Result};
 use crate::serve::{DatabaseArgs, explained, keys, log_to_stderr};
@@ -95,7 +97,9 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
         // Nothing is signed that was not replayed.
         let ledger = charter(databases).await?.ledger;
         export(databases, ledger, &exported).await?;
-        let report = audit(&exported, ledger, &[])?;
+        let mut enrolments = Enrolments::default();
+        let against = Against { observer: Some(&mut enrolments), ..Against::default() };
+        let report = audit(&exported, ledger, against)?;
         if !report.is_verified() {
             return Err(Error::new(format!(
                 "nothing was signed, since the audit refutes the log:\n{report}"
@@ -105,7 +109,10 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
         let reopened = reopening.sign().await.map_err(explained)?;
         let client = databases.read().await?;
         let mut receipts = Vec::new();
-        for position in positions(&reopened, args.acts.len()) {
+        let first = reopened.continued.size.0 + 1;
+        // The acts stand directly after the group's own record.
+        let acts = first..first + args.acts.len() as u64;
+        for position in enrolments.positions().into_iter().filter(|at| *at < first).chain(acts) {
             let record = log::record(&client, position).await.map_err(explained)?;
             let record = record.ok_or_else(|| Error::new("a record that was appended is not there"))?;
             let hashes = hashes::inclusion_proof(&client, position, reopened.head.size).await;
@@ -147,10 +154,4 @@ pub fn reopen(args: ReopenArgs) -> Result<ExitCode> {
 fn gives_keys(envelope: &Envelope) -> bool {
     let record = Record::parse(envelope.clone());
     record.is_ok_and(|record| matches!(proposed(&record), Some((_, Act::Reopen { keys: Some(_), .. }))))
-}
-
-/// Where the acts stand: directly after the group's own record.
-fn positions(reopened: &Reopened, acts: usize) -> impl Iterator<Item = u64> {
-    let first = reopened.continued.size.0 + 1;
-    first..first + acts as u64
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use auditor::{Head, KeptHead, Report, Standing};
+use auditor::{Against, Head, KeptHead, Report, Standing};
 use clap::Args;
 use disbursement_api::pipeline;
 use ledger::time::Timestamp;
@@ -88,7 +88,7 @@ pub fn restore(args: RestoreArgs) -> Result<ExitCode> {
         export(databases, args.ledger, &exported).await?;
         let cosigned = if args.rekey { cosigned(databases).await? } else { None };
         kept.extend(cosigned.clone());
-        let report = audit(&exported, args.ledger, &kept)?;
+        let report = audit(&exported, args.ledger, Against { kept: &kept, ..Against::default() })?;
         let may_be_served = registered.is_some() && is_whole(&report) && !args.rekey;
         let session = databases.session().await.map_err(explained)?;
         if !may_be_served {
