@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use ledger::account::Account;
 use ledger::books::{BalanceKey, Books, OpenHold};
-use ledger::id::{EntryId, FundId, HoldId};
+use ledger::id::{CaseRef, EntryId, FundId, HoldId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
-use programme::entity::{CaseState, CharterState, DisbursementState, Entity};
+use programme::entity::{CaseState, CharterState, Entity, ObligationState};
 use programme::{Key, RULES_VERSION, State};
 use records::Kind;
 use records::scalar::Integer;
@@ -276,12 +276,10 @@ impl Reading {
             Line::Log(log) => self.log = Some(log),
             Line::Entity { json, key } => {
                 let key: Key = key.parse().map_err(|error| format!("{key}: {error}"))?;
-                let mut entity = Entity::from_json(&key, &json).map_err(|error| format!("{key}: {error}"))?;
-                if let Entity::Disbursement(disbursement) = &mut entity {
-                    self.share_opening(disbursement);
-                }
+                let entity = Entity::from_json(&key, &json).map_err(|error| format!("{key}: {error}"))?;
                 // The lists in what was parsed have room to grow, which comes to a lot; those of a clone have none.
-                self.state.load(key, Some(entity.clone()));
+                let (key, entity) = self.shared(key, entity.clone());
+                self.state.load(key, Some(entity));
             }
             Line::Hold { account, fund, id, money } => {
                 self.open.push((id, OpenHold::new(account, fund, money)));
@@ -292,13 +290,29 @@ impl Reading {
         Ok(())
     }
 
-    /// A case stands before its disbursements, and says the same of its opening.
-    fn share_opening(&self, disbursement: &mut DisbursementState) {
-        let case = Key::Case(disbursement.opening.case.clone());
-        let case = self.state.get::<CaseState>(&case).filter(|case| case.opening == disbursement.opening);
-        if let Some(case) = case {
-            disbursement.opening = Arc::clone(&case.opening);
-        }
+    /// What is said twice is kept once, as it was in the state that was written: a case stands before its obligations, and these
+    /// before the disbursements that fulfil them.
+    fn shared(&self, key: Key, mut entity: Entity) -> (Key, Entity) {
+        let case = |case: &CaseRef| self.state.get::<CaseState>(&Key::Case(case.clone()));
+        let key = match (key, &mut entity) {
+            (Key::Obligation(of, benefit, occurrence), _) => {
+                let of = case(&of).map_or(of, |known| known.opening.case.clone());
+                Key::Obligation(of, benefit, occurrence)
+            }
+            (Key::Disbursement(id), Entity::Disbursement(known)) => {
+                if let Some(case) = case(&known.opening.case).filter(|case| case.opening == known.opening) {
+                    known.opening = Arc::clone(&case.opening);
+                }
+                let opening = &known.opening;
+                let obligation =
+                    Key::Obligation(opening.case.clone(), known.benefit.clone(), known.occurrence);
+                let fulfils = self.state.get::<ObligationState>(&obligation);
+                let fulfils = fulfils.filter(|fulfils| fulfils.disbursement == id);
+                Key::Disbursement(fulfils.map_or(id, |fulfils| fulfils.disbursement.clone()))
+            }
+            (key, _) => key,
+        };
+        (key, entity)
     }
 
     fn finish(self, header: &Header) -> Result<KeptState, String> {
