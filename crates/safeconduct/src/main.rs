@@ -38,8 +38,8 @@ use commands::{
 };
 use context::Global;
 
-/// A group is thousands of small texts, made on one thread and freed on another. Without huge pages: they make an audit no faster, and
-/// take a tenth more memory.
+/// A group is thousands of small texts, made on one thread and freed on another. Without huge pages: an audit is two percent faster with
+/// them, and takes a tenth more memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
