@@ -2,7 +2,7 @@
 //!
 //! The founding record names the first keys. Further ones count where the acts that enrolled them are given as well, each signed by a
 //! quorum of those who counted before it. That a key was revoked since, or its enrolment vetoed, only a replay
-//! tells: it takes a quorum all the same.
+//! tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 

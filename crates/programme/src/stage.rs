@@ -77,8 +77,7 @@ pub struct Sent {
     pub payer: PrincipalId,
 }
 
-/// How far a disbursement has come. A request is the first number of its holds, each release the next one. Small, since a
-/// state has millions of them.
+/// How far a disbursement has come. Small, since a state has millions of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Asked for; the ceiling is held on the fund.
