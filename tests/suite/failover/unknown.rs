@@ -55,11 +55,11 @@ fn a_head_that_no_standby_has_is_never_signed() {
                 say(&format!("{function} of {query}"));
                 rounds += 1;
             }
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(20));
         }
         let answer = answer.join().unwrap();
         assert!(["outcome_unknown", "request_timeout"].contains(&answer.code()), "{}", answer.text);
-        assert!(rounds >= 2, "both ways");
+        assert!(rounds > 2);
     });
     // It is in the log of the primary, for everybody to see, and nowhere else.
     assert_eq!(size(), before + 2);
