@@ -22,7 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use records::scalar::Token;
-use signing::keys::{KeyId, PublicKey};
+use signing::keys::PublicKey;
 use store::pool::Databases;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,13 +32,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use crate::auth::{Identity, Nonces, authorise};
+use crate::auth::{Enrolled, Identity, Nonces, Signer, authorise};
 use crate::limits::{HttpLimits, Limits};
 use crate::metrics::TRACE;
 use crate::pipeline::{LedgerKeys, Pipeline};
 use crate::places::Places;
 use crate::problem::{METHOD_NOT_ALLOWED, OVERLOADED, Problem, REQUEST_TIMEOUT, ROUTE_UNKNOWN, Refused};
-use crate::reads::{Answer, Enrolled, LookUps, Read, Reads};
+use crate::reads::{LookUps, Reads};
 use crate::routes::{ROUTES, Who};
 use crate::spare::Spare;
 
@@ -134,14 +134,14 @@ impl App {
         &self.0.settings.limits
     }
 
-    /// Answers a read of an agency's, which is written down before.
-    pub(crate) async fn read(&self, read: Read) -> Result<Answer, Problem> {
-        self.0.reads.read(read).await
+    /// What agencies read.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.0.reads
     }
 
-    /// What is enrolled under a key and its principal's name, as it is now.
-    pub(crate) async fn enrolled(&self, key: KeyId, principal: &PrincipalId) -> Result<Enrolled, Problem> {
-        self.0.look_ups.enrolled(key, principal).await
+    /// What is enrolled of a signer, as it is now.
+    pub(crate) async fn enrolled(&self, signer: &Signer) -> Result<Enrolled, Problem> {
+        self.0.look_ups.enrolled(signer).await
     }
 
     /// Begins to work on a request, until what is returned is dropped.

@@ -12,7 +12,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
-use programme::{Code, Refusal};
+use programme::entity::{Entity, KeyState, PrincipalState, Stored as _};
+use programme::{Code, Key, Refusal};
 use records::governance::Role;
 use signing::digest::Digest;
 use signing::http::{self, Unverified};
@@ -31,14 +32,49 @@ const WINDOW_S: u64 = 60;
 const KEPT_S: u64 = 2 * WINDOW_S;
 const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
-/// Who signed a request.
+/// Who a request is from, and may send it.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) principal: PrincipalId,
 }
 
+/// Who signed a request, whether allowed to or not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Signer {
+    pub(crate) key: KeyId,
+    /// Whose the key was enrolled as, for ever.
+    pub(crate) principal: PrincipalId,
+}
+
+impl Signer {
+    /// Under which it is enrolled.
+    pub(crate) fn keys(&self) -> [Key; 2] {
+        [Key::PublicKey(self.key), Key::Principal(self.principal.clone())]
+    }
+}
+
+/// What is enrolled of a signer.
+pub(crate) struct Enrolled {
+    key: Option<KeyState>,
+    principal: Option<PrincipalState>,
+}
+
+impl Enrolled {
+    /// What was found of it.
+    pub(crate) fn of(signer: &Signer, found: &HashMap<Key, Entity>) -> Enrolled {
+        let [key, principal] = signer.keys();
+        Enrolled {
+            key: found.get(&key).and_then(KeyState::of).cloned(),
+            principal: found.get(&principal).and_then(PrincipalState::of).cloned(),
+        }
+    }
+}
+
 /// The layer of every route that is not open: it lets a request through to the handler, with its [`Identity`], only if
 /// it is signed by a valid key of a principal who holds one of the roles, or by a spare that waits where those may.
+///
+/// Agencies' reads come with their [`Signer`] instead, which no handler can do anything with but hand it to
+/// [`Reads::read`](crate::reads::Reads::read), where it is looked up again, together with those that read at the same time.
 pub(crate) async fn authorise(
     State((app, roles, spares)): State<(App, &'static [Role], bool)>,
     mut request: Request,
@@ -49,11 +85,21 @@ pub(crate) async fn authorise(
         Ok(signed) => signed,
         Err(problem) => return problem.into_response(),
     };
-    let (identity, held, _open) = match identify(&app, signed, spares).await {
+    let (signer, _open) = match identify(&app, signed).await {
         Ok(identified) => identified,
         Err(problem) => return problem.into_response(),
     };
-    let mut response = match require(&held, roles) {
+    let is_read = *roles == [Role::Agency];
+    let checked = match is_read && app.reads().allowed(&signer) {
+        true => Ok(()),
+        false => app.enrolled(&signer).await.and_then(|enrolled| may(&enrolled, app.now(), roles, spares)),
+    };
+    let identity = Identity { principal: signer.principal.clone() };
+    let mut response = match checked {
+        Ok(()) if is_read => {
+            request.extensions_mut().insert(signer);
+            next.run(request).await
+        }
         Ok(()) => {
             request.extensions_mut().insert(identity.clone());
             next.run(request).await
@@ -65,26 +111,23 @@ pub(crate) async fn authorise(
     response
 }
 
-/// Who signed, the roles that this principal holds now, and the request as one that is open on its account.
-async fn identify(
-    app: &App,
-    signed: Unverified,
-    spares: bool,
-) -> Result<(Identity, Vec<Role>, Taken<PrincipalId>), Problem> {
-    let now = app.now();
+/// Who signed, and the request as one that is open on its account.
+async fn identify(app: &App, signed: Unverified) -> Result<(Signer, Taken<PrincipalId>), Problem> {
     let known = app.pipeline().known_key(&signed.key_id).await?.ok_or(Code::KeyUnknown)?;
     known.verify_request(&signed)?;
     // Only who holds the key may use up its nonces and its principal's share; whose is used up costs no query.
     let open = app.pipeline().open(&known.principal)?;
-    app.nonces().admit(signed.key_id, &signed.nonce, now)?;
-    let enrolled = app.enrolled(signed.key_id, &known.principal).await?;
-    let key = enrolled.key.ok_or(Code::KeyUnknown)?;
-    match key.check(now) {
+    app.nonces().admit(signed.key_id, &signed.nonce, app.now())?;
+    Ok((Signer { key: signed.key_id, principal: known.principal.clone() }, open))
+}
+
+/// Whether a signer may ask, at a time, for what is open to these roles.
+pub(crate) fn may(enrolled: &Enrolled, now: Timestamp, roles: &[Role], spares: bool) -> Result<(), Problem> {
+    match enrolled.key.as_ref().ok_or(Code::KeyUnknown)?.check(now) {
         Err(refusal) if refusal.code == Code::KeySpare && spares => {}
         checked => checked?,
     }
-    let roles = enrolled.principal.map(|state| state.at(now).clone()).unwrap_or_default();
-    Ok((Identity { principal: key.principal }, roles, open))
+    require(enrolled.principal.as_ref().map(|state| state.at(now).as_slice()).unwrap_or_default(), roles)
 }
 
 fn parse(app: &App, request: &Request) -> Result<Unverified, Problem> {

@@ -6,36 +6,32 @@
 //! **Look-ups.** Keys and principals that several requests ask for are read once, after the last of them has come.
 //!
 //! **Agencies' reads.** A group is written down on the primary by one statement that is committed before anything of it is
-//! answered. Meanwhile each agency's answers are read on a connection and in a transaction of their own, which name that agency:
+//! answered, and behind that, in the same round trip, it is looked up who of the group is enrolled: whoever may not read is told so,
+//! and nothing else. (Who was not answered before is looked up first, and not written down where it may not read.) Meanwhile each agency's answers are read on a connection and in a transaction of their own, which name that agency:
 //! no statement ever sees the rows of two. Where the database is lost, all fail that were to be written down or read with
 //! it. Where a statement fails otherwise, each of the reads that it was for is tried alone, so that one that cannot be
 //! answered fails alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use ledger::id::PrincipalId;
 use ledger::time::Timestamp;
 use programme::Key;
-use programme::entity::{Entity, KeyState, PrincipalState, Stored};
-use signing::keys::KeyId;
+use programme::entity::Entity;
+use records::governance::Role;
 use store::queries::agency::{self, Asked, Told};
 use store::queries::within;
 use store::{Databases, Fault, StoreError};
 use tokio::sync::Semaphore;
 
+use crate::auth::{Enrolled, Signer, may};
 use crate::groups::{Groups, NoAnswer};
 use crate::limits::HttpLimits;
 use crate::pipeline::{Pipeline, Unavailable};
 use crate::problem::{INTERNAL, OVERLOADED, Problem, QUEUE_FULL};
-
-/// What is enrolled.
-pub(crate) struct Enrolled {
-    pub(crate) key: Option<KeyState>,
-    pub(crate) principal: Option<PrincipalState>,
-}
 
 type Found = Result<Arc<HashMap<Key, Entity>>, Unavailable>;
 
@@ -59,25 +55,20 @@ impl LookUps {
         LookUps(Groups::start(limits.requests, limits.group_reads, look_up))
     }
 
-    /// What is enrolled under a key and under a principal's name, as it is now.
-    pub(crate) async fn enrolled(&self, key: KeyId, principal: &PrincipalId) -> Result<Enrolled, Problem> {
-        let keys = [Key::PublicKey(key), Key::Principal(principal.clone())];
-        let found = match self.0.ask(keys.clone()).await {
-            Ok(found) => found?,
-            Err(NoAnswer::Full) => return Err(OVERLOADED.into()),
-            Err(NoAnswer::Failed) => return Err(INTERNAL.into()),
-        };
-        let [key, principal] = keys.each_ref().map(|key| found.get(key));
-        Ok(Enrolled {
-            key: key.and_then(KeyState::of).cloned(),
-            principal: principal.and_then(PrincipalState::of).cloned(),
-        })
+    /// What is enrolled of a signer, as it is now.
+    pub(crate) async fn enrolled(&self, signer: &Signer) -> Result<Enrolled, Problem> {
+        match self.0.ask(signer.keys()).await {
+            Ok(found) => Ok(Enrolled::of(signer, &*found?)),
+            Err(NoAnswer::Full) => Err(OVERLOADED.into()),
+            Err(NoAnswer::Failed) => Err(INTERNAL.into()),
+        }
     }
 }
 
 /// A read of an agency's.
 pub(crate) struct Read {
-    pub(crate) agency: PrincipalId,
+    /// Who signed it: whether it may read is looked up with what it asks for.
+    pub(crate) signer: Signer,
     pub(crate) asked: Asked,
 }
 
@@ -96,6 +87,8 @@ pub(crate) struct Reads {
     groups: Groups<Read, Result<Answer, Problem>>,
     /// For those that wait or are being answered.
     room: Semaphore,
+    /// Whose last read was allowed: as many as there are agencies with their keys.
+    allowed: Mutex<HashSet<Signer>>,
 }
 
 impl Reads {
@@ -105,31 +98,45 @@ impl Reads {
         let limit = limits.answer_timeout;
         let answer = move |group: Vec<Read>| {
             pipeline.metrics().agency_reads(group.len());
-            answer_group(databases.clone(), limit, group)
+            answer_group(databases.clone(), limit, pipeline.now(), group)
         };
         let groups = Groups::start(limits.agency_reads, limits.group_reads, answer);
-        Reads { groups, room: Semaphore::new(limits.agency_reads) }
+        Reads { groups, room: Semaphore::new(limits.agency_reads), allowed: Mutex::default() }
     }
 
-    /// Writes a read down, for good, and answers it.
+    /// Whether a signer's last read was allowed, so that its next one may be written down before it is looked up again.
+    pub(crate) fn allowed(&self, signer: &Signer) -> bool {
+        self.allowed.lock().unwrap_or_else(PoisonError::into_inner).contains(signer)
+    }
+
+    /// Writes a read down, for good, and answers it, if its signer may read.
     pub(crate) async fn read(&self, read: Read) -> Result<Answer, Problem> {
         let _place = self.room.try_acquire().map_err(|_| QUEUE_FULL)?;
-        match self.groups.ask(read).await {
+        let signer = read.signer.clone();
+        let answer = match self.groups.ask(read).await {
             Ok(answer) => answer,
             Err(NoAnswer::Full) => Err(QUEUE_FULL.into()),
             Err(NoAnswer::Failed) => Err(INTERNAL.into()),
+        };
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.is_err() {
+            allowed.remove(&signer);
+        } else if !allowed.contains(&signer) {
+            allowed.insert(signer);
         }
+        answer
     }
 }
 
 async fn answer_group(
     databases: Databases,
     limit: Duration,
+    now: Timestamp,
     group: Vec<Read>,
 ) -> Vec<Result<Answer, Problem>> {
     let mut of_agency: BTreeMap<&PrincipalId, Vec<usize>> = BTreeMap::new();
     for (index, read) in group.iter().enumerate() {
-        of_agency.entry(&read.agency).or_default().push(index);
+        of_agency.entry(&read.signer.principal).or_default().push(index);
     }
     let tell_all = join_all(of_agency.into_iter().map(async |(agency, places)| {
         let asked: Vec<&Asked> = places.iter().map(|place| &group[*place].asked).collect();
@@ -137,23 +144,34 @@ async fn answer_group(
     }));
     // While the commit waits for the disk, what is told is read: it leaves here only if the commit holds.
     let (recorded, told) = tokio::join!(record(&databases, limit, &group), tell_all);
-    let latest = match recorded {
-        Ok(latest) => latest,
+    let (latest, enrolled) = match recorded {
+        Ok(recorded) => recorded,
         Err(error) => return vec![Err(error.into()); group.len()],
     };
     let mut answers: Vec<(usize, Result<Answer, Problem>)> = Vec::with_capacity(group.len());
     for (place, told) in told.into_iter().flatten() {
-        answers.push((place, told.map(|(as_of, told)| Answer { told, as_of, latest })));
+        let signer = &group[place].signer;
+        let may = may(&Enrolled::of(signer, &enrolled), now, &[Role::Agency], false);
+        let answer = may.and(told).map(|(as_of, told)| Answer { told, as_of, latest });
+        answers.push((place, answer));
     }
     answers.sort_unstable_by_key(|(place, _)| *place);
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Writes the reads of a group down; without that there is no answer.
-async fn record(databases: &Databases, limit: Duration, group: &[Read]) -> Result<Timestamp, StoreError> {
+/// Writes the reads of a group down, without which there is no answer. Answers the time of the ledger's last group, and what is
+/// enrolled of those who signed.
+async fn record(
+    databases: &Databases,
+    limit: Duration,
+    group: &[Read],
+) -> Result<(Timestamp, HashMap<Key, Entity>), StoreError> {
+    let signers: HashSet<&Signer> = group.iter().map(|read| &read.signer).collect();
+    let keys = signers.into_iter().flat_map(Signer::keys).collect();
     let client = databases.agency_log().await?;
     within(client, limit, async |client| {
-        agency::record(client, group.iter().map(|read| (&read.agency, &read.asked))).await
+        let reads = group.iter().map(|read| (&read.signer.principal, &read.asked));
+        agency::record(client, reads, keys).await
     })
     .await
 }

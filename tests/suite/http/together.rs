@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use disbursement_api::pipeline::Settings;
 use records::Body;
+use records::governance::Act;
 use tests::people::Person;
 use tests::service::Service;
 use tests::wait::until;
-use tests::world::{Answer, Desk, World, nonce};
+use tests::world::{Answer, Desk, World, id, nonce};
 
 const CASES: usize = 4;
 
@@ -220,6 +221,51 @@ fn what_is_not_written_down_is_not_told() {
     for asked in questions() {
         assert!(matches!(ask(&world, &asked).status, 200 | 404), "{asked:?}");
     }
+}
+
+/// Who signs is looked up behind what is written down: a key that ends meanwhile reads nothing any more, whatever it was told
+/// before, and nobody else notices.
+#[test]
+fn who_may_not_read_any_more_is_told_nothing_and_then_not_written_down() {
+    let world = world();
+    let revoke = |name: &str| Act::Revoke {
+        key: Person::new(name).key.public().id(),
+        reason: id("it was lost"),
+        since: None,
+    };
+    // The end of a key is the ledger's latest group, so an answer after it is of another time.
+    let plain = |answer: &Answer| {
+        let mut told = answer.json.clone();
+        told.as_object_mut().unwrap().remove("as_of");
+        (answer.status, told)
+    };
+    let alone: Vec<_> = questions().iter().map(|asked| plain(&ask(&world, asked))).collect();
+    let answers = all_at_once(&world, &world, "reads", &questions(), |lock, _| {
+        world.decide(revoke("north"));
+        lock.rollback().unwrap();
+    });
+    for ((asked, answer), alone) in questions().iter().zip(&answers).zip(&alone) {
+        if asked.0 == "north" {
+            assert_eq!((answer.status, answer.code()), (403, "key_revoked"), "{asked:?}: {}", answer.text);
+        } else {
+            assert_eq!(plain(answer), *alone, "{asked:?}");
+        }
+    }
+    let (before, _) = written(&world);
+    assert_eq!(before, counted(&[questions(), questions()].concat()), "not each was written down");
+    for asked in questions().iter().filter(|(agency, _)| *agency == "north") {
+        assert_eq!(ask(&world, asked).code(), "key_revoked", "{asked:?}");
+    }
+    assert_eq!(written(&world).0, before, "a key that has ended writes");
+
+    // Nor does a role that has ended read.
+    let south = ("south", "/v1/agency/cases".to_owned());
+    assert_eq!(ask(&world, &south).status, 200);
+    world.decide(Act::Roles { principal: id("south"), roles: vec![] });
+    let codes: Vec<String> = (0..2).map(|_| ask(&world, &south).code().to_owned()).collect();
+    assert_eq!(codes, ["role_missing", "role_missing"]);
+    let times = |lines: BTreeMap<String, i64>| lines["south cases"];
+    assert_eq!(times(written(&world).0), times(before) + 2, "only the first refusal is written down");
 }
 
 #[test]

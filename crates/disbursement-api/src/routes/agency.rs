@@ -14,7 +14,7 @@ use axum::http::HeaderName;
 use axum::response::AppendHeaders;
 use axum::{Extension, Json};
 use ledger::currency::Currency;
-use ledger::id::{AgencyRef, PrincipalId};
+use ledger::id::AgencyRef;
 use ledger::money::Money;
 use ledger::time::Timestamp;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 use super::params::{Listed, Named, Nothing, Paging, Params};
 use crate::app::App;
-use crate::auth::Identity;
+use crate::auth::Signer;
 use crate::openapi::types::{Amount, CurrencyCode, Day, Id, Number, ScreeningState, StageName, Time};
 use crate::openapi::{Header, reference};
 use crate::problem::{CASE_NOT_FOUND, INTERNAL, Problem};
@@ -52,11 +52,11 @@ type Freshness = AppendHeaders<[(HeaderName, String); 2]>;
 /// What an agency asks for, and how fresh it is; `None` where the answer is to something else, which it never is.
 async fn read<T>(
     app: &App,
-    agency: PrincipalId,
+    signer: Signer,
     asked: Asked,
     of: impl Fn(Told) -> Option<T>,
 ) -> Result<(Freshness, Timestamp, T), Problem> {
-    let Answer { told, as_of, latest } = app.read(Read { agency, asked }).await?;
+    let Answer { told, as_of, latest } = app.reads().read(Read { signer, asked }).await?;
     // `latest` was asked for beside the answer, which may be newer.
     let behind_s = latest.since(as_of).unwrap_or(0);
     let freshness = AppendHeaders(
@@ -83,12 +83,12 @@ pub(super) struct AgencyCaseView {
 
 pub(super) async fn cases(
     State(app): State<App>,
-    Extension(Identity { principal }): Extension<Identity>,
+    Extension(signer): Extension<Signer>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<AgencyCaseView>>), Problem> {
     let asked = Asked::Cases(part(paging.slice(app.limits())?));
     let cases = |told| if let Told::Cases(page) = told { Some(page) } else { None };
-    let (freshness, _, page) = read(&app, principal, asked, cases).await?;
+    let (freshness, _, page) = read(&app, signer, asked, cases).await?;
     let view = |case: AgencyCase| AgencyCaseView {
         agency_ref: case.agency_ref,
         entered: case.entered,
@@ -146,12 +146,12 @@ struct DisbursementView {
 
 pub(super) async fn case(
     State(app): State<App>,
-    Extension(Identity { principal }): Extension<Identity>,
+    Extension(signer): Extension<Signer>,
     Named(agency_ref): Named<AgencyRef>,
     _: Params<Nothing>,
 ) -> Result<(Freshness, Json<CaseView>), Problem> {
     let case = |told| if let Told::Case(report) = told { Some(report) } else { None };
-    let (freshness, as_of, report) = read(&app, principal, Asked::Case(agency_ref), case).await?;
+    let (freshness, as_of, report) = read(&app, signer, Asked::Case(agency_ref), case).await?;
     let CaseReport { case, sums, disbursements } = report.ok_or(CASE_NOT_FOUND)?;
     let view = CaseView {
         agency_ref: case.agency_ref,
@@ -214,13 +214,13 @@ pub(super) struct LineView {
 
 pub(super) async fn statement(
     State(app): State<App>,
-    Extension(Identity { principal }): Extension<Identity>,
+    Extension(signer): Extension<Signer>,
     Named(agency_ref): Named<AgencyRef>,
     Params(paging): Params<Paging>,
 ) -> Result<(Freshness, Json<Listed<LineView>>), Problem> {
     let asked = Asked::Statement(agency_ref, part(paging.slice_by_position(app.limits())?));
     let statement = |told| if let Told::Statement(page) = told { Some(page) } else { None };
-    let (freshness, _, page) = read(&app, principal, asked, statement).await?;
+    let (freshness, _, page) = read(&app, signer, asked, statement).await?;
     let view = |line: StatementLine| LineView {
         amount: line.amount.digits(),
         at: line.at,

@@ -14,12 +14,14 @@ use ledger::currency::Currency;
 use ledger::id::{AgencyRef, PrincipalId};
 use ledger::money::Money;
 use ledger::time::Timestamp;
+use programme::Key;
+use programme::entity::Entity;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::{Page, Slice, corrupt, money, parsed};
 use crate::error::StoreError;
-use crate::load::{time, unsigned};
+use crate::load::{Loader, time, unsigned};
 
 /// The most disbursements that one answer about a case lists.
 pub const CASE_DISBURSEMENTS_MAX: u32 = 500;
@@ -48,12 +50,16 @@ const SUMS: &str = "SELECT w.agency_ref, d.currency, d.stage, d.amount \
     CROSS JOIN LATERAL ( \
         SELECT currency, stage::text AS stage, sum(amount)::text AS amount FROM disbursements \
         WHERE agency = $1 AND agency_ref = w.agency_ref GROUP BY currency, disbursements.stage) d";
-const DISBURSEMENTS: &str = "SELECT w.agency_ref, d.disbursement, d.benefit, d.stage, d.currency, d.amount \
+const REPORT: &str = "SELECT c.agency_ref, c.agency_ref, c.entered, c.screening, d.* \
     FROM unnest($2::text[]) AS w (agency_ref) \
     CROSS JOIN LATERAL ( \
-        SELECT disbursement, benefit, stage::text AS stage, currency, amount::text AS amount FROM disbursements \
-        WHERE agency = $1 AND agency_ref = w.agency_ref ORDER BY disbursement LIMIT $3) d \
-    ORDER BY w.agency_ref, d.disbursement";
+        SELECT agency_ref, entered, screening FROM cases \
+        WHERE agency = $1 AND agency_ref = w.agency_ref LIMIT 1) c \
+    CROSS JOIN LATERAL ( \
+        SELECT array_agg(disbursement), array_agg(benefit), array_agg(stage), array_agg(currency), array_agg(amount) \
+        FROM ( \
+            SELECT disbursement, benefit, stage::text AS stage, currency, amount::text AS amount FROM disbursements \
+            WHERE agency = $1 AND agency_ref = w.agency_ref ORDER BY disbursement LIMIT $3) r) d";
 const LINES: &str = "SELECT w.number, l.position, l.at, l.event, l.disbursement, l.benefit, l.currency, l.amount \
     FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS w (agency_ref, after, many, number) \
     CROSS JOIN LATERAL ( \
@@ -167,21 +173,28 @@ pub struct StatementLine {
     pub amount: Money,
 }
 
-/// Writes down what agencies read, each with what it asks for, for good when this returns, and answers the time of the
-/// ledger's last group. `client` is the service's: a standby takes no writes, and an agency's own role writes nothing.
+/// Writes down what agencies read, each with what it asks for, for good when this returns. Answers the time of the ledger's last
+/// group, and the entities of `keys` as they are after that; a key without one is left out. `client` is the service's: a standby
+/// takes no writes, and an agency's own role writes nothing.
 pub async fn record(
     client: &Client,
     reads: impl Iterator<Item = (&PrincipalId, &Asked)>,
-) -> Result<Timestamp, StoreError> {
+    keys: Vec<Key>,
+) -> Result<(Timestamp, HashMap<Key, Entity>), StoreError> {
     let (mut agencies, mut resources, mut agency_refs) = (vec![], vec![], vec![]);
     for (agency, asked) in reads {
         agencies.push(agency.as_str());
         resources.push(asked.resource());
         agency_refs.push(asked.agency_ref());
     }
-    let statement = client.prepare_cached(RECORD).await?;
-    let head = client.query_opt(&statement, &[&agencies, &resources, &agency_refs]).await?;
-    time("head", head.ok_or(corrupt("no head"))?.get(0))
+    let (statement, loader) =
+        tokio::try_join!(async { Ok(client.prepare_cached(RECORD).await?) }, Loader::cached(client))?;
+    let written: Params<3> = [&agencies, &resources, &agency_refs];
+    // They are sent in this order, before the first is answered.
+    let (head, loaded) =
+        tokio::join!(biased; client.query_opt(&statement, &written), loader.load(client, keys));
+    let latest = time("head", head?.ok_or(corrupt("no head"))?.get(0))?;
+    Ok((latest, loaded?.into_iter().filter_map(|(key, entity)| Some((key, entity?))).collect()))
 }
 
 /// Answers what one agency asks for, in order, of one state of the database, and the time of the last group that this takes
@@ -215,21 +228,21 @@ async fn find(
     let of_agency: Params<1> = [&name];
     let of_pages: Params<3> = [&name, &wanted.pages.0, &wanted.pages.1];
     let of_cases: Params<2> = [&name, &wanted.cases];
-    let of_reports: Params<2> = [&name, &wanted.reports];
-    let of_lists: Params<3> = [&name, &wanted.reports, &most];
+    let of_reports: Params<3> = [&name, &wanted.reports, &most];
+    let of_sums: Params<2> = [&name, &wanted.reports];
     let of_lines: Params<4> = [&name, &wanted.lines.0, &wanted.lines.1, &wanted.lines.2];
     let (no_pages, no_cases) = (wanted.pages.0.is_empty(), wanted.cases.is_empty());
     let (no_reports, no_lines) = (wanted.reports.is_empty(), wanted.lines.0.is_empty());
     // They are sent in this order, before the first is answered; where one fails, those after it fail too, and COMMIT ends
     // the transaction all the same.
-    let (begun, head, pages, cases, sums, disbursements, lines, ended) = tokio::join!(
+    let (begun, head, pages, cases, sums, reports, lines, ended) = tokio::join!(
         biased;
         client.batch_execute(BEGIN),
         client.query_opt(&sql.agency, &of_agency),
         unless(no_pages, client.query(&sql.cases, &of_pages)),
         unless(no_cases, client.query(&sql.case, &of_cases)),
-        unless(no_reports || !with_sums, client.query(&sql.sums, &of_reports)),
-        unless(no_reports, client.query(&sql.disbursements, &of_lists)),
+        unless(no_reports || !with_sums, client.query(&sql.sums, &of_sums)),
+        unless(no_reports, client.query(&sql.reports, &of_reports)),
         unless(no_lines, client.query(&sql.lines, &of_lines)),
         client.batch_execute("COMMIT"),
     );
@@ -239,7 +252,7 @@ async fn find(
         pages: by_number(pages?),
         cases: by_case(cases?),
         sums: with_sums.then_some(by_case(sums?)),
-        disbursements: by_case(disbursements?),
+        reports: by_case(reports?),
         lines: by_number(lines?),
     };
     ended?;
@@ -258,22 +271,22 @@ struct Statements {
     cases: Statement,
     case: Statement,
     sums: Statement,
-    disbursements: Statement,
+    reports: Statement,
     lines: Statement,
 }
 
 impl Statements {
     /// Prepared once a connection.
     async fn cached(client: &Client) -> Result<Statements, StoreError> {
-        let (agency, cases, case, sums, disbursements, lines) = tokio::try_join!(
+        let (agency, cases, case, sums, reports, lines) = tokio::try_join!(
             client.prepare_cached(AGENCY),
             client.prepare_cached(CASES),
             client.prepare_cached(CASE),
             client.prepare_cached(SUMS),
-            client.prepare_cached(DISBURSEMENTS),
+            client.prepare_cached(REPORT),
             client.prepare_cached(LINES),
         )?;
-        Ok(Statements { agency, cases, case, sums, disbursements, lines })
+        Ok(Statements { agency, cases, case, sums, reports, lines })
     }
 }
 
@@ -282,7 +295,7 @@ impl Statements {
 struct Wanted<'a> {
     /// Of lists of cases: after which reference, and how many.
     pages: (Vec<&'a str>, Vec<i64>),
-    /// Every case that anything is asked about, and those whose balances are, none twice.
+    /// The cases whose statements are asked for, and those whose balances are, none twice.
     cases: Vec<&'a str>,
     reports: Vec<&'a str>,
     /// Of statements: of which case, after which position, and how many.
@@ -293,7 +306,6 @@ impl<'a> Wanted<'a> {
     fn of(asked: &[&'a Asked]) -> Wanted<'a> {
         let mut wanted = Wanted::default();
         for asked in asked {
-            wanted.cases.extend(asked.agency_ref());
             match asked {
                 Asked::Cases(part) => {
                     wanted.pages.0.push(part.slice().after.unwrap_or_default());
@@ -301,6 +313,7 @@ impl<'a> Wanted<'a> {
                 }
                 Asked::Case(agency_ref) => wanted.reports.push(agency_ref.as_str()),
                 Asked::Statement(agency_ref, part) => {
+                    wanted.cases.push(agency_ref.as_str());
                     wanted.lines.0.push(agency_ref.as_str());
                     wanted.lines.1.push(part.slice().after_position());
                     wanted.lines.2.push(part.slice().fetch());
@@ -321,7 +334,8 @@ struct Found {
     cases: HashMap<String, Vec<Row>>,
     /// Where they were asked for.
     sums: Option<HashMap<String, Vec<Row>>>,
-    disbursements: HashMap<String, Vec<Row>>,
+    /// A case, and its disbursements in columns of arrays.
+    reports: HashMap<String, Vec<Row>>,
     lines: HashMap<i64, Vec<Row>>,
 }
 
@@ -355,7 +369,8 @@ impl Found {
                 lines += 1;
                 let page = some(&self.lines, &lines).iter().map(line).collect::<Result<_, StoreError>>()?;
                 let page = Page::of(page, part.slice());
-                Ok(Told::Statement(self.case(agency_ref.as_str()).map(|_| page)))
+                let is_known = self.cases.contains_key(agency_ref.as_str());
+                Ok(Told::Statement(is_known.then_some(page)))
             }
         };
         asked.iter().map(of_one).collect()
@@ -363,22 +378,20 @@ impl Found {
 
     /// Whether a case has more disbursements than are listed, and no sums.
     fn is_cut(&self) -> bool {
-        let is_long = |listed: &Vec<Row>| listed.len() > CASE_DISBURSEMENTS_MAX as usize;
-        self.sums.is_none() && self.disbursements.values().any(is_long)
-    }
-
-    fn case(&self, agency_ref: &str) -> Option<AgencyCase> {
-        some(&self.cases, agency_ref).first().map(agency_case)
+        let is_long = |row: &Row| {
+            listed(row, DISBURSEMENTS).is_ok_and(|ids| ids.len() > CASE_DISBURSEMENTS_MAX as usize)
+        };
+        self.sums.is_none() && self.reports.values().flatten().any(is_long)
     }
 
     fn report(&self, agency_ref: &str) -> Result<Option<CaseReport>, StoreError> {
-        let listed = some(&self.disbursements, agency_ref).iter().take(CASE_DISBURSEMENTS_MAX as usize);
-        let disbursements = listed.map(disbursement).collect::<Result<Vec<_>, StoreError>>()?;
+        let Some(row) = some(&self.reports, agency_ref).first() else { return Ok(None) };
+        let disbursements = disbursements(row)?;
         let sums = match &self.sums {
             Some(sums) => some(sums, agency_ref).iter().map(sum).collect::<Result<_, StoreError>>()?,
             None => summed(&disbursements)?,
         };
-        Ok(self.case(agency_ref).map(|case| CaseReport { case, sums, disbursements }))
+        Ok(Some(CaseReport { case: agency_case(row), sums, disbursements }))
     }
 }
 
@@ -409,9 +422,27 @@ fn sum(row: &Row) -> Result<((Currency, String), Money), StoreError> {
     Ok(((currency, row.get(2)), money(row.get(3), currency)?))
 }
 
-fn disbursement(row: &Row) -> Result<AgencyDisbursement, StoreError> {
-    let amount = money(row.get(5), parsed(row.get(4), "a currency")?)?;
-    Ok(AgencyDisbursement { disbursement: row.get(1), benefit: row.get(2), stage: row.get(3), amount })
+/// The columns of a report's disbursements, in order from here.
+const DISBURSEMENTS: usize = 4;
+
+/// A column of a report's disbursements.
+fn listed(row: &Row, column: usize) -> Result<Vec<&str>, StoreError> {
+    Ok(row.try_get::<_, Option<Vec<&str>>>(column)?.unwrap_or_default())
+}
+
+/// A report's disbursements, as many as are answered.
+fn disbursements(row: &Row) -> Result<Vec<AgencyDisbursement>, StoreError> {
+    let column = |number| listed(row, DISBURSEMENTS + number);
+    let (ids, benefits, stages) = (column(0)?, column(1)?, column(2)?);
+    let (currencies, amounts) = (column(3)?, column(4)?);
+    let rows = ids.into_iter().zip(benefits).zip(stages).zip(currencies.into_iter().zip(amounts));
+    rows.take(CASE_DISBURSEMENTS_MAX as usize)
+        .map(|(((disbursement, benefit), stage), (currency, amount))| {
+            let amount = money(amount, parsed(currency, "a currency")?)?;
+            let [disbursement, benefit, stage] = [disbursement, benefit, stage].map(str::to_owned);
+            Ok(AgencyDisbursement { disbursement, benefit, stage, amount })
+        })
+        .collect()
 }
 
 /// A line with its cursor.
