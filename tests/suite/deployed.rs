@@ -88,6 +88,34 @@ fn the_unit_s_command_starts_with_a_credential() {
     assert!(!is_ready, "it starts without its passphrase");
 }
 
+fn serve_help() -> String {
+    let output = Command::new(safeconduct()).args(["serve", "--help"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The unit shows the service a read-only system and this machine alone, so whoever gives a flag that leads to somewhere
+/// else has to know what to open for it.
+#[test]
+fn what_a_flag_needs_of_the_confinement_is_told() {
+    let told = fs::read_to_string(root().join("docs/operating/deploy.md")).unwrap();
+    let help = serve_help();
+    let values = ["<DIR>", "<FILE>", "<URI>", "<URL>", "<NAME=URL>"];
+    let of_flags = help.lines().filter_map(|line| line.trim().split_once(' '));
+    let lead_elsewhere = of_flags.filter(|(flag, value)| flag.starts_with("--") && values.contains(value));
+    let flags: Vec<&str> = lead_elsewhere.map(|(flag, _)| flag).collect();
+    assert!(flags.contains(&"--archive") && flags.contains(&"--otlp"), "{flags:?}");
+    // A person's home is nothing to a service, and PostgreSQL's programs are where the whole system may be read.
+    let of_no_account = ["--home", "--postgres-bin"];
+    let of_the_unit = unit_arguments();
+    for flag in flags.iter().filter(|flag| !of_no_account.contains(flag)) {
+        // The database's URLs hold passwords, and are given in the environment.
+        let variable =
+            format!("SAFECONDUCT_{}", flag.trim_start_matches("--").replace('-', "_").to_uppercase());
+        let is_told = [format!("`{flag}`"), format!("`{variable}=")].iter().any(|name| told.contains(name));
+        assert!(is_told || of_the_unit.iter().any(|given| given == flag), "what does {flag} need?");
+    }
+}
+
 #[test]
 fn the_container_has_what_the_build_and_the_program_ask_for() {
     let file = fs::read_to_string(root().join("config/container/Containerfile")).unwrap();
@@ -96,8 +124,7 @@ fn the_container_has_what_the_build_and_the_program_ask_for() {
     assert!(file.contains(&format!("library/rust:{}-", version.trim_matches('"'))), "another toolchain");
     let command = file.lines().find_map(|line| line.strip_prefix("CMD ")).unwrap();
     let arguments: Vec<String> = serde_json::from_str(command).unwrap();
-    let help = Command::new(safeconduct()).args(["serve", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
+    let help = serve_help();
     assert_eq!(arguments[0], "serve");
     for flag in arguments.iter().chain(&unit_arguments()).filter(|argument| argument.starts_with("--")) {
         assert!(help.contains(&format!("{flag} <")), "serve has no {flag}");
