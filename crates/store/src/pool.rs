@@ -25,7 +25,10 @@ const CREATE: Duration = Duration::from_secs(8);
 /// The role that reads and writes for the rules.
 const SERVICE: &str = "safeconduct_service";
 
-/// Its statements read and write by key. Planned once, by indexes, they cost a tenth of what they do when they are planned anew each
+/// The role that reads for one agency.
+const AGENCY: &str = "safeconduct_agency";
+
+/// The statements of both read and write by key. Planned once, by indexes, they cost a tenth of what they do when they are planned anew each
 /// time, as they would be for small groups; and the plan is right however small the tables were when it was made.
 const BY_KEY: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
 
@@ -73,7 +76,7 @@ impl Databases {
         let fence = Fence::new();
         let target = |role: &str, wanted| {
             let mut config = config_for_role(role);
-            if role == SERVICE {
+            if matches!(role, SERVICE | AGENCY) {
                 let given = config.get_options().unwrap_or_default();
                 config.options(format!("{given} {BY_KEY}"));
             }
@@ -103,7 +106,7 @@ impl Databases {
             primary: target(SERVICE, Wanted::Primary)?,
             service: pool(SERVICE, Wanted::Primary, sizes.service)?,
             read: pool("safeconduct_read", Wanted::Primary, sizes.read)?,
-            agency: pool("safeconduct_agency", Wanted::Reader, sizes.agency)?,
+            agency: pool(AGENCY, Wanted::Reader, sizes.agency)?,
             agency_log: pool(SERVICE, Wanted::Primary, sizes.agency)?,
             fence,
         })
