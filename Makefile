@@ -24,7 +24,7 @@ build: ## Build the program (target/debug/safeconduct)
 	$(CARGO) build -p safeconduct
 
 .PHONY: test
-test: postgresql openssl softhsm python systemd lint deny ## Everything that must pass before a change lands
+test: postgresql patroni openssl softhsm python systemd lint deny ## Everything that must pass before a change lands
 	$(CARGO) test --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -74,6 +74,13 @@ postgresql: # The server's binaries; no server has to run.
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
 	    $(SUDO) apt-get update -q && \
 	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; }
+
+.PHONY: patroni
+patroni: # A test has it lead two servers, over etcd; neither has to run.
+	@{ command -v patroni && command -v etcd && /usr/bin/python3 -c 'import etcd, idna'; } >/dev/null 2>&1 || { \
+	    $(SUDO) apt-get update -q && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+	        patroni etcd-server python3-etcd python3-idna; }
 
 .PHONY: openssl
 openssl: # A test opens our keys with it.

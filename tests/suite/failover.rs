@@ -4,14 +4,14 @@
 
 pub mod ground;
 mod network;
+mod patroni;
 mod primary;
 mod unknown;
 
 /// The page's settings for Patroni say nothing else than those that the tests run with.
 #[test]
 fn patroni_is_given_the_same_settings() {
-    let page = std::fs::read_to_string(tests::binary::root().join("docs/operating/replication.md")).unwrap();
-    let patroni = page.split_once("```yaml\n").unwrap().1.split_once("\n```").unwrap().0;
+    let patroni = &*ground::commands("The settings of Patroni");
     let commands = ground::commands("The settings of a server");
     let (settings, access) = commands.split_once("END\ncat").unwrap();
     let bare = |value: &str| value.trim().trim_matches('\'').to_owned();
@@ -23,11 +23,7 @@ fn patroni_is_given_the_same_settings() {
             continue;
         }
         let line = patroni.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        let expected = match bare(value).as_str() {
-            "$RUN" => "/var/run/postgresql".to_owned(),
-            value => value.replace("$TLS", "/etc/postgresql/tls"),
-        };
-        assert_eq!(line.map(bare), Some(expected), "{name}");
+        assert_eq!(line.map(bare), Some(bare(value)), "{name}");
         compared += 1;
     }
     assert!(compared > 9, "{compared}");
@@ -38,6 +34,9 @@ fn patroni_is_given_the_same_settings() {
             .map(str::to_owned)
             .collect()
     };
-    assert_eq!(rules(patroni), rules(access));
+    // Patroni has one more role.
+    let mut of_patroni = rules(patroni);
+    of_patroni.retain(|rule| !rule.contains(" rewinder "));
+    assert_eq!(of_patroni, rules(access));
     assert_eq!(rules(access).len(), 4);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -29,10 +29,12 @@ pub fn commands_in(page: &str, heading: &str) -> String {
 
 /// A server, or the place for one.
 pub struct Server {
-    dir: PathBuf,
+    /// All that it has.
+    pub dir: PathBuf,
     /// Its port.
     pub port: u16,
-    variables: Vec<(&'static str, String)>,
+    /// What the document's commands are told.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// The primary to begin with, and its standby.
@@ -49,7 +51,8 @@ impl Pair {
         pair.a.run("A server's certificate");
         pair.a.run("The primary");
         pair.a.run("The settings of a server");
-        pair.a.run("Its roles");
+        pair.a.run("Its start");
+        pair.a.run("The database");
         pair.a.sh(&commands("Promotion").lines().take(2).collect::<Vec<_>>().join("\n"));
         pair.prepare();
         pair
@@ -57,6 +60,21 @@ impl Pair {
 
     /// Both, in step.
     pub fn start() -> Pair {
+        let pair = Pair::certified();
+        pair.a.run("The primary");
+        pair.a.run("The settings of a server");
+        pair.a.run("Its start");
+        pair.a.run("The database");
+        pair.b.run("The standby");
+        pair.b.run("The settings of a server");
+        pair.b.run("The standby's start");
+        pair.a.waits_for_standby();
+        pair.prepare();
+        pair
+    }
+
+    /// Two places for servers that know each other.
+    pub fn certified() -> Pair {
         let pair = Pair::places();
         pair.a.run("The authority");
         for file in ["ca.crt", "ca.key"] {
@@ -66,14 +84,6 @@ impl Pair {
         }
         pair.a.run("A server's certificate");
         pair.b.run("A server's certificate");
-        pair.a.run("The primary");
-        pair.a.run("The settings of a server");
-        pair.a.run("Its roles");
-        pair.b.run("The standby");
-        pair.b.run("The settings of a server");
-        pair.b.run("The standby's start");
-        pair.a.waits_for_standby();
-        pair.prepare();
         pair
     }
 
@@ -86,7 +96,8 @@ impl Pair {
         }
     }
 
-    fn prepare(&self) {
+    /// The service's tables and roles, on the first.
+    pub fn prepare(&self) {
         let admin = url("ledger_admin", &[&self.a]).parse().unwrap();
         runtime().block_on(migrate::migrate_at(&self.transport(), &admin)).unwrap();
         self.a.run("The roles' passwords");
@@ -129,7 +140,8 @@ pub fn url(role: &str, hosts: &[&Server]) -> String {
     format!("postgresql://{role}:{}@{}/safeconduct", password(role), hosts.join(","))
 }
 
-fn password(role: &str) -> String {
+/// A role's.
+pub fn password(role: &str) -> String {
     format!("of {role}").replace(' ', "-")
 }
 
@@ -202,23 +214,26 @@ impl Server {
     /// Runs commands as the server's account.
     #[track_caller]
     pub fn sh(&self, script: &str) -> String {
-        let output = self.try_sh(script);
+        let output = self
+            .command("bash")
+            .args(["-c", &format!("set -eu -o pipefail; umask 077\n{script}")])
+            .output()
+            .expect("bash runs");
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script}\n{said}\n{errors}\n{}", self.log());
         said
     }
 
-    fn try_sh(&self, script: &str) -> Output {
-        let mut command = Command::new("bash");
-        command.args(["-c", &format!("set -eu -o pipefail; umask 077\n{script}")]).current_dir(&self.dir);
-        command
-            .envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())))
-            .env("HOME", &self.dir);
+    /// A program that runs as the server's account.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).env("HOME", &self.dir).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value.as_str())));
         if let Some((uid, gid)) = account() {
             command.uid(uid).gid(gid);
         }
-        command.stdin(Stdio::null()).output().expect("bash runs")
+        command
     }
 
     fn log(&self) -> String {

@@ -31,14 +31,14 @@ const CLIENTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The program, on both servers.
-struct Program {
+pub struct Program {
     data: PathBuf,
     address: String,
     process: Option<Child>,
 }
 
 impl Program {
-    fn start(pair: &Pair) -> Program {
+    pub fn start(pair: &Pair) -> Program {
         let data = scratch("program").join("data");
         for dir in [data.clone(), data.join("keys")] {
             fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
@@ -90,11 +90,11 @@ impl Program {
         }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn register(&self) -> PathBuf {
+    pub fn register(&self) -> PathBuf {
         self.data.join("register.json")
     }
 }
@@ -105,16 +105,25 @@ impl Drop for Program {
     }
 }
 
+/// Ends the load when it is dropped, so that a test that fails under it ends as well.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What the clients learn.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     accepted: Mutex<BTreeMap<Digest, u64>>,
     heads: Mutex<Heads>,
     is_over: AtomicBool,
 }
 
 impl Seen {
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.accepted.lock().unwrap().len()
     }
 
@@ -148,9 +157,10 @@ impl Seen {
     }
 
     /// Under the load of some clients; what happens meanwhile can wait for so many more receipts.
-    fn under_load(&self, desk: &Desk, happens: impl FnOnce(&dyn Fn(usize))) {
+    pub fn under_load(&self, desk: &Desk, happens: impl FnOnce(&dyn Fn(usize))) {
         let basis = desk.basis();
         thread::scope(|scope| {
+            let _end = End(&self.is_over);
             let threads: Vec<_> =
                 (0..CLIENTS).map(|number| scope.spawn(move || self.load(desk, basis, number))).collect();
             happens(&|count| {
@@ -159,12 +169,11 @@ impl Seen {
                     self.count() >= before + count || threads.iter().any(|thread| thread.is_finished())
                 });
             });
-            self.is_over.store(true, Ordering::Relaxed);
         });
     }
 
     /// Compares everything that there is with everything that was promised.
-    fn check(&self, desk: &Desk) -> Log {
+    pub fn check(&self, desk: &Desk) -> Log {
         let bundle = desk.bundle();
         verified(&bundle, desk.ledger);
         let log = Log::read(&bundle);
@@ -177,7 +186,7 @@ impl Seen {
 }
 
 /// All that a service could have left on a server.
-fn trace(server: &Server) -> String {
+pub fn trace(server: &Server) -> String {
     server.psql(
         "SELECT (SELECT concat_ws(' ', size, root) FROM head), (SELECT count(*) FROM records), \
         (SELECT max(size) FROM checkpoints), (SELECT count(*) FROM reads)",
