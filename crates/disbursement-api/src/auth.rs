@@ -73,7 +73,7 @@ impl Enrolled {
 /// The layer of every route that is not open: it lets a request through to the handler, with its [`Identity`], only if
 /// it is signed by a valid key of a principal who holds one of the roles, or by a spare that waits where those may.
 ///
-/// Agencies' reads come with their [`Signer`] instead, which no handler can do anything with but hand it to
+/// Agencies' reads come with their [`Signer`] instead, and without an [`Identity`]: their handlers hand it to
 /// [`Reads::read`](crate::reads::Reads::read), where it is looked up again, together with those that read at the same time.
 pub(crate) async fn authorise(
     State((app, roles, spares)): State<(App, &'static [Role], bool)>,

@@ -6,10 +6,11 @@
 //! **Look-ups.** Keys and principals that several requests ask for are read once, after the last of them has come.
 //!
 //! **Agencies' reads.** A group is written down on the primary by one statement that is committed before anything of it is
-//! answered, and behind that, in the same round trip, it is looked up who of the group is enrolled: whoever may not read is told so,
-//! and nothing else. (Who was not answered before is looked up first, and not written down where it may not read.) Meanwhile each agency's answers are read on a connection and in a transaction of their own, which name that agency:
-//! no statement ever sees the rows of two. Where the database is lost, all fail that were to be written down or read with
-//! it. Where a statement fails otherwise, each of the reads that it was for is tried alone, so that one that cannot be
+//! answered, and behind that, in the same round trip, it is looked up who of the group is enrolled: whoever may not read is
+//! told so, and nothing else. Whose last read was not allowed is looked up before, and not written down where it may not
+//! read. Meanwhile each agency's answers are read on a connection and in a transaction of their own, which name that
+//! agency: no statement ever sees the rows of two. Where the database is lost, all fail that were to be written down or read
+//! with it. Where a statement fails otherwise, each of the reads that it was for is tried alone, so that one that cannot be
 //! answered fails alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

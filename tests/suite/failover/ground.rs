@@ -49,10 +49,7 @@ impl Pair {
         let pair = Pair::places();
         pair.a.run("The authority");
         pair.a.run("A server's certificate");
-        pair.a.run("The primary");
-        pair.a.run("The settings of a server");
-        pair.a.run("Its start");
-        pair.a.run("The database");
+        pair.a.begin();
         pair.a.sh(&commands("Promotion").lines().take(2).collect::<Vec<_>>().join("\n"));
         pair.prepare();
         pair
@@ -61,10 +58,7 @@ impl Pair {
     /// Both, in step.
     pub fn start() -> Pair {
         let pair = Pair::certified();
-        pair.a.run("The primary");
-        pair.a.run("The settings of a server");
-        pair.a.run("Its start");
-        pair.a.run("The database");
+        pair.a.begin();
         pair.b.run("The standby");
         pair.b.run("The settings of a server");
         pair.b.run("The standby's start");
@@ -200,6 +194,14 @@ impl Server {
             ("AGENCY_PASSWORD", password("safeconduct_agency")),
         ];
         Server { dir: dir.to_owned(), port, variables }
+    }
+
+    /// Makes it a primary, with a database, and no standby yet.
+    #[track_caller]
+    fn begin(&self) {
+        for heading in ["The primary", "The settings of a server", "Its start", "The database"] {
+            self.run(heading);
+        }
     }
 
     /// Runs the document's commands under a heading.

@@ -30,6 +30,9 @@ const PASSPHRASE: &str = "only for this test";
 const CLIENTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the service may take to go on after a promotion.
+const RESUMES: Duration = Duration::from_secs(10);
+
 /// The program, on both servers.
 pub struct Program {
     data: PathBuf,
@@ -185,6 +188,23 @@ impl Seen {
     }
 }
 
+/// A ledger on the program, which goes to both servers.
+pub fn ledger_over(pair: &Pair) -> (Program, Desk) {
+    let program = Program::start(pair);
+    let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
+    desk.found(policy());
+    desk.offer();
+    (program, desk)
+}
+
+/// How soon after a promotion there is another receipt, which must be soon.
+pub fn goes_on(more: &dyn Fn(usize), promoted: Instant) -> Duration {
+    more(1);
+    let after = promoted.elapsed();
+    assert!(after < RESUMES, "{after:?}");
+    after
+}
+
 /// All that a service could have left on a server.
 pub fn trace(server: &Server) -> String {
     server.psql(
@@ -200,10 +220,7 @@ fn is_stale(answer: &Answer) {
 #[test]
 fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_back() {
     let pair = Pair::start();
-    let mut program = Program::start(&pair);
-    let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
-    desk.found(policy());
-    desk.offer();
+    let (mut program, desk) = ledger_over(&pair);
     let seen = Seen::default();
     seen.under_load(&desk, |more| {
         more(20);
@@ -214,8 +231,7 @@ fn nothing_acknowledged_is_lost_with_the_primary_and_it_is_fenced_when_it_comes_
         let promoted = Instant::now();
         pair.b.run("Promotion");
         let ready = promoted.elapsed();
-        more(1);
-        let after = promoted.elapsed();
+        let after = goes_on(more, promoted);
         say(&format!("{before} accepted; promoted in {ready:?}, the next answer after {after:?}"));
         more(20);
     });
@@ -304,10 +320,7 @@ fn agencies_read_from_the_standby(pair: &Pair, desk: &Desk, open_case: impl Fn(&
 #[test]
 fn a_primary_that_hangs_is_left_for_the_newer_one_and_stays_left() {
     let pair = Pair::start();
-    let program = Program::start(&pair);
-    let mut desk = Desk { url: program.url(), clock: Clock::default(), ledger: Digest::of("none yet") };
-    desk.found(policy());
-    desk.offer();
+    let (program, desk) = ledger_over(&pair);
     let seen = Seen::default();
     seen.under_load(&desk, |more| {
         more(20);
